@@ -1,0 +1,1 @@
+//! Pure next(session) -> step, and the driver that performs it.

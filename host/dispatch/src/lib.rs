@@ -1,0 +1,1 @@
+//! The way of one call: clearance, gate, intent, outcome, observation, recovery.

@@ -1,0 +1,1 @@
+//! Model providers, and a stop reason that nobody can ignore.

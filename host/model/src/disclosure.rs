@@ -1,0 +1,233 @@
+//! Which fields of a tool's input and output may be seen where (`x-disclosure`), and redaction.
+//!
+//! Redaction is chosen, never accidental (requirement 40): a schema that leaves a field
+//! undecided is refused at load, and a value that its schema does not know is hidden.
+
+use serde_json::{Map, Value};
+
+/// The schema keyword that decides.
+pub const KEYWORD: &str = "x-disclosure";
+
+/// Deepest nesting of a schema that is walked: a schema that refers to itself must end somewhere.
+pub const MAX_SCHEMA_DEPTH: usize = 32;
+
+/// Where a field may be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disclosure {
+    /// Everywhere: ids and amounts that the people on call need.
+    Audit,
+    /// In the journal and by the model; hidden in spans, lists and exports.
+    Personal,
+    /// As `personal`; it names what must not even be shown to an approver.
+    Secret,
+}
+
+impl Disclosure {
+    /// The disclosure of a schema node, if it decides.
+    pub fn of(schema: &Value) -> Option<Disclosure> {
+        match schema.get(KEYWORD)?.as_str()? {
+            "audit" => Some(Disclosure::Audit),
+            "personal" => Some(Disclosure::Personal),
+            "secret" => Some(Disclosure::Secret),
+            _ => None,
+        }
+    }
+
+    fn mask(self) -> &'static str {
+        match self {
+            Disclosure::Audit => "",
+            Disclosure::Personal => "[personal]",
+            Disclosure::Secret => "[secret]",
+        }
+    }
+}
+
+/// A field that its schema leaves open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecided {
+    /// JSON pointer of the schema node.
+    pub path: String,
+    /// What is missing or wrong there.
+    pub problem: String,
+}
+
+/// Checks that every field of a schema decides on its disclosure.
+pub fn check(schema: &Value) -> Result<(), Undecided> {
+    walk(schema, schema, "", 0)
+}
+
+/// The schema node behind a local `$ref`, else the node itself.
+pub fn resolve<'a>(node: &'a Value, root: &'a Value) -> &'a Value {
+    node.get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|r| r.strip_prefix('#'))
+        .and_then(|pointer| root.pointer(pointer))
+        .unwrap_or(node)
+}
+
+fn walk(node: &Value, root: &Value, path: &str, depth: usize) -> Result<(), Undecided> {
+    let undecided = |path: &str, problem: String| Err(Undecided { path: path.to_owned(), problem });
+    if depth > MAX_SCHEMA_DEPTH {
+        return undecided(path, format!("nested deeper than {MAX_SCHEMA_DEPTH}"));
+    }
+    let node = resolve(node, root);
+    if let Some(properties) = node.get("properties").and_then(Value::as_object) {
+        for (name, property) in properties {
+            let path = format!("{path}/properties/{name}");
+            decided(property, root, &path)?;
+            walk(property, root, &path, depth + 1)?;
+        }
+    }
+    for keyword in ["patternProperties", "dependentSchemas"] {
+        if let Some(children) = node.get(keyword).and_then(Value::as_object) {
+            for (name, child) in children {
+                let path = format!("{path}/{keyword}/{name}");
+                decided(child, root, &path)?;
+                walk(child, root, &path, depth + 1)?;
+            }
+        }
+    }
+    for keyword in ["items", "additionalProperties", "not", "if", "then", "else", "contains"] {
+        if let Some(child) = node.get(keyword).filter(|c| c.is_object()) {
+            let path = format!("{path}/{keyword}");
+            if keyword == "additionalProperties" {
+                decided(child, root, &path)?;
+            }
+            walk(child, root, &path, depth + 1)?;
+        }
+    }
+    for keyword in ["anyOf", "oneOf", "allOf", "prefixItems"] {
+        if let Some(children) = node.get(keyword).and_then(Value::as_array) {
+            for (i, child) in children.iter().enumerate() {
+                walk(child, root, &format!("{path}/{keyword}/{i}"), depth + 1)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn decided(node: &Value, root: &Value, path: &str) -> Result<(), Undecided> {
+    if Disclosure::of(node).or_else(|| Disclosure::of(resolve(node, root))).is_some() {
+        return Ok(());
+    }
+    let problem = match node.get(KEYWORD) {
+        None => format!("no `{KEYWORD}`; give it \"audit\", \"personal\" or \"secret\""),
+        Some(given) => format!("`{KEYWORD}` is {given}; it must be \"audit\", \"personal\" or \"secret\""),
+    };
+    Err(Undecided { path: path.to_owned(), problem })
+}
+
+/// The value with every field that is not for audit masked, as its schema says. What the schema
+/// does not know is masked too.
+pub fn redact(value: &Value, schema: &Value) -> Value {
+    redact_node(value, schema, schema, Some(Disclosure::Audit), 0)
+}
+
+fn redact_node(
+    value: &Value,
+    node: &Value,
+    root: &Value,
+    inherited: Option<Disclosure>,
+    depth: usize,
+) -> Value {
+    let own = Disclosure::of(node).or_else(|| Disclosure::of(resolve(node, root)));
+    let node = resolve(node, root);
+    let decision = match own.or(inherited) {
+        Some(Disclosure::Audit) => Disclosure::Audit,
+        Some(hidden) => return Value::from(hidden.mask()),
+        None => return Value::from("[undecided]"),
+    };
+    if depth > MAX_SCHEMA_DEPTH {
+        return Value::from("[undecided]");
+    }
+    match value {
+        Value::Object(fields) => {
+            let mut out = Map::new();
+            for (name, field) in fields {
+                let shown = match property(node, root, name) {
+                    Some(child) => redact_node(field, child, root, None, depth + 1),
+                    None => Value::from("[undecided]"),
+                };
+                out.insert(name.clone(), shown);
+            }
+            Value::Object(out)
+        }
+        Value::Array(items) => match node.get("items").filter(|i| i.is_object()) {
+            Some(item) => items
+                .iter()
+                .map(|v| redact_node(v, item, root, Some(decision), depth + 1))
+                .collect(),
+            None => Value::from("[undecided]"),
+        },
+        plain => plain.clone(),
+    }
+}
+
+/// The schema of a field, looked for in the node and in its alternatives.
+fn property<'a>(node: &'a Value, root: &'a Value, name: &str) -> Option<&'a Value> {
+    if let Some(child) = node.get("properties").and_then(|p| p.get(name)) {
+        return Some(child);
+    }
+    for keyword in ["anyOf", "oneOf", "allOf"] {
+        let found = node
+            .get(keyword)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .find_map(|alternative| {
+                resolve(alternative, root).get("properties").and_then(|p| p.get(name))
+            });
+        if found.is_some() {
+            return found;
+        }
+    }
+    node.get("additionalProperties").filter(|a| a.is_object())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_not_for_audit_is_masked_and_what_nobody_knows_too() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "id": {"type": "string", "x-disclosure": "audit"},
+                "email": {"type": "string", "x-disclosure": "personal"},
+                "token": {"type": "string", "x-disclosure": "secret"},
+                "lines": {"type": "array", "x-disclosure": "audit", "items": {
+                    "type": "object", "properties": {
+                        "sku": {"x-disclosure": "audit"}, "name": {"x-disclosure": "personal"}}}},
+                "tags": {"type": "array", "x-disclosure": "audit", "items": {"type": "string"}},
+                "ref": {"$ref": "#/$defs/Person", "x-disclosure": "audit"},
+            },
+            "$defs": {"Person": {"type": "object", "properties": {
+                "name": {"x-disclosure": "personal"}, "no": {"x-disclosure": "audit"}}}}
+        });
+        assert_eq!(check(&schema), Ok(()));
+        let value = json!({
+            "id": "448100", "email": "p@x", "token": "t", "extra": 1,
+            "lines": [{"sku": "a", "name": "b"}], "tags": ["x"], "ref": {"name": "P", "no": 1}
+        });
+        assert_eq!(
+            redact(&value, &schema),
+            json!({
+                "id": "448100", "email": "[personal]", "token": "[secret]", "extra": "[undecided]",
+                "lines": [{"sku": "a", "name": "[personal]"}], "tags": ["x"],
+                "ref": {"name": "[personal]", "no": 1}
+            })
+        );
+    }
+
+    #[test]
+    fn an_undecided_field_deep_inside_is_found() {
+        let schema = json!({
+            "type": "object",
+            "properties": {"a": {"x-disclosure": "audit", "type": "array",
+                "items": {"type": "object", "properties": {"b": {"type": "string"}}}}}
+        });
+        assert_eq!(check(&schema).expect_err("b").path, "/properties/a/items/properties/b");
+    }
+}

@@ -1,0 +1,443 @@
+//! The events of a session: all that is ever written, and all that state is made from.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::call::Position;
+use crate::class::Class;
+use crate::contract::Contract;
+use crate::digest::Digest;
+use crate::effect::{Outcome, Request, Response};
+use crate::id::{ApprovalId, SessionId, Tenant, TraceId};
+use crate::key::ActKey;
+use crate::outcome::{Disposition, Finding, ToolError};
+use crate::reason::Reason;
+use crate::turn::{FailedAttempt, FailureClass, Turn};
+
+/// One event with its place. The journal's unit; `(session, seq)` is unique.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Counted from 1 in each session, without gaps.
+    pub seq: u64,
+    /// Epoch of the lease under which it was written.
+    pub epoch: u64,
+    /// Wall clock of the host, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// The session began. Always `seq` 1.
+    SessionStarted(SessionStarted),
+    /// A run began: the first, or a resume.
+    RunStarted(RunStarted),
+    /// The model answered.
+    TurnTaken(Turn),
+    /// The model answered with what cannot be used; paid for all the same.
+    TurnRejected(TurnRejected),
+    /// The model could not be asked.
+    ModelFailed(ModelFailed),
+    /// A person is asked.
+    ApprovalRequested(Approval),
+    /// The person, or the clock, decided.
+    ApprovalDecided(ApprovalDecided),
+    /// A call began to run, or to run again.
+    CallStarted(CallStarted),
+    /// A write tool looked something up; kept so that running it again sees the same.
+    ReadRecorded(ReadRecorded),
+    /// An effect is about to be sent.
+    IntentRecorded(IntentRecorded),
+    /// What came of it.
+    OutcomeRecorded(OutcomeRecorded),
+    /// The far side was asked.
+    Probed(Probed),
+    /// The effects of a call were taken back; it may run again.
+    Undone(Undone),
+    /// A call ended; the loop saw this.
+    Observed(Observed),
+    /// A call waits for a person.
+    Parked(Parked),
+    /// The person decided.
+    ParkResolved(ParkResolved),
+    /// A run ended in order. A run without this event died.
+    RunEnded(RunEnded),
+}
+
+/// One tool as the session began with it: its pin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Digest of the component.
+    pub component: Digest,
+    /// Class, from its export.
+    pub class: Class,
+    /// Its contract.
+    pub contract: Contract,
+}
+
+/// See [`Event::SessionStarted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionStarted {
+    /// The session.
+    pub session: SessionId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Who talks, for cost and dashboards.
+    pub user: String,
+    /// The workflow's name: cost is rolled up by it.
+    pub feature: String,
+    /// What the agent is asked to do.
+    pub task: String,
+    /// The system prompt.
+    pub system_prompt: String,
+    /// Turns at most.
+    pub max_iterations: u32,
+    /// The tools, pinned.
+    pub tools: Vec<Pin>,
+}
+
+/// See [`Event::RunStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The run's trace.
+    pub trace_id: TraceId,
+    /// Which host runs it.
+    pub host: String,
+    /// The trace of the run before, if this is a resume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<TraceId>,
+    /// The iteration that it goes on with.
+    pub at_iteration: u32,
+    /// The run before did not end in order.
+    pub after_crash: bool,
+}
+
+/// See [`Event::TurnRejected`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnRejected {
+    /// The turn, as it came.
+    pub turn: Turn,
+    /// Why it cannot be used.
+    pub failure: FailureClass,
+}
+
+/// See [`Event::ModelFailed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFailed {
+    /// The iteration that was to be.
+    pub iteration: u32,
+    /// The model that was asked for.
+    pub model_id: String,
+    /// Every attempt.
+    pub attempts: Vec<FailedAttempt>,
+    /// The class of the last one.
+    pub failure: FailureClass,
+}
+
+/// A question to a person, with all that it takes to answer it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Derived from session, position and arguments.
+    pub id: ApprovalId,
+    /// The call.
+    pub position: Position,
+    /// The tool's name.
+    pub tool: String,
+    /// Its version.
+    pub tool_version: String,
+    /// Its component.
+    pub component: Digest,
+    /// The class that it is judged as.
+    pub class: Class,
+    /// What the tool would do, in its own words.
+    pub preview: String,
+    /// The arguments, whole: the journal is the scoped store.
+    pub arguments: Value,
+    /// Digest of the arguments: what the approval is bound to.
+    pub args_digest: Digest,
+    /// The rule that held the call.
+    pub why: String,
+    /// Milliseconds since the Unix epoch.
+    pub requested_at_ms: u64,
+    /// Undecided by then is rejected. Milliseconds since the Unix epoch.
+    pub expires_at_ms: u64,
+}
+
+/// What was decided about an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Do it.
+    Approved,
+    /// Do not.
+    Rejected,
+    /// Nobody decided in time: do not.
+    Expired,
+}
+
+/// See [`Event::ApprovalDecided`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalDecided {
+    /// Which.
+    pub id: ApprovalId,
+    /// The call that it is about.
+    pub position: Position,
+    /// What.
+    pub verdict: Verdict,
+    /// Who: a person's name, or `clock`.
+    pub by: String,
+    /// Why, in the person's words.
+    pub note: String,
+}
+
+/// See [`Event::CallStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallStarted {
+    /// The call.
+    pub position: Position,
+    /// What the guest's clock shows: the first start of the call, kept over recoveries.
+    pub started_at_ms: u64,
+}
+
+/// See [`Event::ReadRecorded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadRecorded {
+    /// The call.
+    pub position: Position,
+    /// Which read of the call, counted from 0.
+    pub index: u32,
+    /// Digest of method, URL and body.
+    pub fingerprint: Digest,
+    /// The answer.
+    pub response: Response,
+}
+
+/// See [`Event::IntentRecorded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntentRecorded {
+    /// The call.
+    pub position: Position,
+    /// Empty for the first explicit effect of the call.
+    pub label: String,
+    /// 1 for the first sending, more for each resending. Never part of the key.
+    pub attempt: u32,
+    /// The text of the `Idempotency-Key` header.
+    pub key: String,
+    /// The act that it claims, and its arguments.
+    pub act_key: Option<ActKey>,
+    /// Digest of the arguments.
+    pub args_digest: Digest,
+    /// Digest of method, URL and body.
+    pub fingerprint: Digest,
+    /// The request, with placeholders where secrets go.
+    pub request: Request,
+    /// The approval that is consumed by this commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalId>,
+}
+
+/// See [`Event::OutcomeRecorded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeRecorded {
+    /// The call.
+    pub position: Position,
+    /// The effect.
+    pub label: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Milliseconds from sending to outcome.
+    pub latency_ms: u64,
+}
+
+/// Why the far side was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbePurpose {
+    /// An effect was in doubt.
+    Recovery,
+    /// A settled write is confirmed after a crash (requirement 16).
+    Confirm,
+}
+
+/// See [`Event::Probed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// The call.
+    pub position: Position,
+    /// The effect.
+    pub label: String,
+    /// The key that was looked up.
+    pub key: String,
+    /// Why.
+    pub purpose: ProbePurpose,
+    /// What was found.
+    pub finding: Finding,
+    /// Whether `absent` could be believed: the settling time had passed.
+    pub settled: bool,
+}
+
+/// See [`Event::Undone`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undone {
+    /// The call.
+    pub position: Position,
+    /// What `undo` said.
+    pub note: String,
+}
+
+/// How a call ended, for the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallResult {
+    /// The output.
+    Ok(Value),
+    /// The error.
+    Err(ToolError),
+}
+
+/// See [`Event::Observed`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// The call.
+    pub position: Position,
+    /// The tool's name as the model wrote it.
+    pub tool: String,
+    /// How it came about.
+    pub disposition: Disposition,
+    /// How it ended.
+    pub result: CallResult,
+    /// The key that its effects carried, or would have.
+    pub key: String,
+    /// The act, if the tool names one.
+    pub act_key: Option<ActKey>,
+    /// Digest of the arguments.
+    pub args_digest: Digest,
+    /// Wall clock at the start, milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+    /// Milliseconds from start to end, in the run that ended it.
+    pub latency_ms: u64,
+    /// The call ran out of time.
+    #[serde(default)]
+    pub timed_out: bool,
+    /// Output and log lines of the tool, bounded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log: String,
+    /// What the tool put on its span.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<(String, String)>,
+}
+
+/// See [`Event::Parked`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parked {
+    /// The call.
+    pub position: Position,
+    /// Why.
+    pub reason: Reason,
+    /// What was seen, for the person.
+    pub detail: String,
+}
+
+/// What a person says of a parked call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// It was done; the output, if known.
+    Done(Option<Value>),
+    /// It was not done: it may be sent, under the same key.
+    NotDone,
+    /// Leave it: the model is told that nobody knows.
+    Abandon,
+}
+
+/// See [`Event::ParkResolved`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParkResolved {
+    /// The call.
+    pub position: Position,
+    /// What.
+    pub resolution: Resolution,
+    /// Who.
+    pub by: String,
+    /// Why, in the person's words.
+    pub note: String,
+}
+
+/// How a run ended (requirement 106a).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    /// The model gave its answer.
+    Success,
+    /// It cannot go on.
+    Error,
+    /// It waits for a person.
+    Interrupt,
+}
+
+/// See [`Event::RunEnded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnded {
+    /// How.
+    pub outcome: RunOutcome,
+    /// The final answer, on success.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub answer: String,
+    /// Why, if not success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The class of the failure, on error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureClass>,
+    /// In words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+impl Event {
+    /// The word in the journal's `kind` column.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::SessionStarted(_) => "session_started",
+            Event::RunStarted(_) => "run_started",
+            Event::TurnTaken(_) => "turn_taken",
+            Event::TurnRejected(_) => "turn_rejected",
+            Event::ModelFailed(_) => "model_failed",
+            Event::ApprovalRequested(_) => "approval_requested",
+            Event::ApprovalDecided(_) => "approval_decided",
+            Event::CallStarted(_) => "call_started",
+            Event::ReadRecorded(_) => "read_recorded",
+            Event::IntentRecorded(_) => "intent_recorded",
+            Event::OutcomeRecorded(_) => "outcome_recorded",
+            Event::Probed(_) => "probed",
+            Event::Undone(_) => "undone",
+            Event::Observed(_) => "observed",
+            Event::Parked(_) => "parked",
+            Event::ParkResolved(_) => "park_resolved",
+            Event::RunEnded(_) => "run_ended",
+        }
+    }
+
+    /// The call that the event is about, if it is about one.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Event::ApprovalRequested(e) => Some(e.position),
+            Event::ApprovalDecided(e) => Some(e.position),
+            Event::CallStarted(e) => Some(e.position),
+            Event::ReadRecorded(e) => Some(e.position),
+            Event::IntentRecorded(e) => Some(e.position),
+            Event::OutcomeRecorded(e) => Some(e.position),
+            Event::Probed(e) => Some(e.position),
+            Event::Undone(e) => Some(e.position),
+            Event::Observed(e) => Some(e.position),
+            Event::Parked(e) => Some(e.position),
+            Event::ParkResolved(e) => Some(e.position),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Reason codes: every error that a user can meet has one, and a page in `docs/reasons/`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident $code:literal $hint:literal;)*) => {
+        /// Why the host refused, stopped or parked. Its code is the name of its page.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason {
+            $($(#[$doc])* #[serde(rename = $code)] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+
+            /// The code: stable, lower case, in messages, events and file names.
+            pub fn code(self) -> &'static str {
+                match self { $(Reason::$name => $code,)* }
+            }
+
+            /// What to do, in one line.
+            pub fn hint(self) -> &'static str {
+                match self { $(Reason::$name => $hint,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// There is no configuration file.
+    ConfigNotFound "config_not_found" "create stoplog.toml, or name one with --config";
+    /// The configuration file is wrong.
+    ConfigInvalid "config_invalid" "correct the line that the message names";
+    /// The lock file is wrong.
+    LockInvalid "lock_invalid" "restore stoplog.lock, or add the tools anew with `stoplog tool add`";
+
+    /// The file is not a component.
+    ToolNotComponent "tool_not_component" "build the tool for wasm32-wasip2 with stoplog-sdk";
+    /// The component exports no tool interface, or more than one.
+    ToolClassUnclear "tool_class_unclear" "export `about` and exactly one tool interface of stoplog:tool@0.1.0";
+    /// The component imports what its class may not.
+    ToolImportRefused "tool_import_refused" "remove the import, or export the interface of a higher class";
+    /// What `describe` says breaks the contract.
+    ToolContractInvalid "tool_contract_invalid" "correct the contract that the tool describes";
+    /// A schema leaves a field without `x-disclosure`.
+    ToolFieldUndecided "tool_field_undecided" "give the field x-disclosure: audit, personal or secret";
+    /// `describe` said two different things.
+    ToolUnstable "tool_unstable" "make `describe` a constant";
+    /// The component is not the one in the lock.
+    ToolChanged "tool_changed" "look at the change, then accept it with `stoplog tool add`";
+    /// The component file is missing.
+    ToolMissing "tool_missing" "add the tool again with `stoplog tool add FILE`";
+    /// A tool of class 3 or 4 needs its class accepted.
+    ToolClassNotAccepted "tool_class_not_accepted" "add --accept-class CLASS if that is what you want";
+
+    /// The model called a tool that does not exist.
+    UnknownTool "unknown_tool" "call one of the tools that are listed";
+    /// The arguments break the input schema.
+    InputSchema "input_schema" "correct the arguments to fit the tool's input schema";
+    /// The output breaks the output schema.
+    OutputSchema "output_schema" "the tool is at fault: its author must correct it";
+    /// The key template cannot be filled from the arguments.
+    KeyUnfillable "key_unfillable" "give every field that the tool's key names, shorter";
+    /// The same act with other arguments exists.
+    KeyConflict "key_conflict" "this act was decided on before with other arguments: look at what was done before deciding again";
+    /// The same act is under way.
+    KeyInFlight "key_in_flight" "wait for the other call, then ask again";
+    /// An operator's policy forbids the call.
+    PolicyDenied "policy_denied" "do without this call, or ask the operator";
+
+    /// A person has to agree first.
+    ApprovalRequired "approval_required" "see `stoplog approvals list`";
+    /// A person said no.
+    ApprovalRejected "approval_rejected" "read the reviewer's reason and plan again";
+    /// Nobody decided in time.
+    ApprovalExpired "approval_expired" "ask again if it is still wanted: a new call asks anew";
+    /// There is no such approval.
+    ApprovalNotFound "approval_not_found" "see `stoplog approvals list`";
+    /// The approval is decided already.
+    ApprovalNotPending "approval_not_pending" "nothing to do: it was decided before";
+
+    /// The class may not use this method.
+    MethodRefused "method_refused" "a read tool uses GET, HEAD and OPTIONS only; a write tool performs with its permit";
+    /// The operator has not granted this origin.
+    OriginNotGranted "origin_not_granted" "the operator can grant it in stoplog.toml under [tools.NAME]";
+    /// The address is private and not granted.
+    AddressPrivate "address_private" "the operator can grant it in stoplog.toml with allow_private = true";
+    /// The URL cannot be used.
+    UrlInvalid "url_invalid" "use an absolute http or https URL without user info";
+    /// The header belongs to the host.
+    HeaderReserved "header_reserved" "leave host, idempotency-key, content-length and hop-by-hop headers to the host";
+    /// A secret is not declared or not bound.
+    SecretMissing "secret_missing" "declare the secret in the contract and bind it in stoplog.toml";
+    /// A permit was used twice, or a label was.
+    PermitSpent "permit_spent" "use `split` with a new label for each further effect";
+    /// The request or response is too large, or there are too many.
+    RequestLimit "request_limit" "make fewer or smaller requests in one call";
+
+    /// The guest trapped.
+    SandboxTrap "sandbox_trap" "the tool is at fault: its author must correct it";
+    /// The guest met a limit.
+    SandboxLimit "sandbox_limit" "the tool needs more than one call may have: see the message";
+    /// The guest took too long.
+    SandboxTimeout "sandbox_timeout" "raise timeout_ms in the tool's contract, or do less in one call";
+    /// Running the call again went another way.
+    Nondeterministic "nondeterministic" "look at what was done, then `stoplog parked resolve`";
+    /// Sent again often enough.
+    ResendExhausted "resend_exhausted" "look at the far side, then `stoplog parked resolve`";
+    /// The journal says done, the far side says absent.
+    LedgerMismatch "ledger_mismatch" "compare journal and far side, then `stoplog parked resolve`";
+    /// The far side has it several times.
+    FoundSeveral "found_several" "correct it at the far side, then `stoplog parked resolve`";
+    /// The far side can neither be asked nor told again.
+    DoubtUnresolvable "doubt_unresolvable" "look at the far side, then `stoplog parked resolve`";
+
+    /// Another host works in this data directory.
+    DataDirLocked "data_dir_locked" "stop the other host, or use its own data directory for each";
+    /// Another host has the session.
+    SessionLeased "session_leased" "wait until the other host is done with the session";
+    /// This host lost the session to another.
+    LeaseLost "lease_lost" "nothing to do: the other host goes on with the session";
+    /// The journal cannot be written.
+    JournalUnwritable "journal_unwritable" "make space or repair the disk, then start again";
+    /// The journal cannot be read.
+    JournalCorrupt "journal_corrupt" "restore the data directory from a backup";
+    /// The journal is from a newer version.
+    JournalNewer "journal_newer" "use the version of stoplog that wrote it, or a later one";
+    /// The journal's durability settings did not take.
+    JournalNotDurable "journal_not_durable" "use a file system that supports SQLite's WAL";
+
+    /// There is no such session.
+    SessionNotFound "session_not_found" "see `stoplog sessions list`";
+    /// The session exists already.
+    SessionExists "session_exists" "use `stoplog resume`, or another --session";
+    /// The session has ended.
+    SessionEnded "session_ended" "nothing to do; start another session with `stoplog run`";
+    /// There is no such parked call.
+    ParkNotFound "park_not_found" "see `stoplog parked list`";
+
+    /// The loop took too many turns.
+    IterationLimit "iteration_limit" "raise max_iterations, or give a smaller task";
+    /// The model could not be asked.
+    ModelUnavailable "model_unavailable" "check the model section of stoplog.toml, and the provider";
+    /// The model's answer cannot be used.
+    ModelAnswerUnusable "model_answer_unusable" "look at the finish reason in the trace";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_and_stored_form_are_one() {
+        for reason in Reason::ALL {
+            let stored = serde_json::to_string(reason).expect("json");
+            assert_eq!(stored, format!("\"{}\"", reason.code()));
+        }
+    }
+}

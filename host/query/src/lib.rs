@@ -1,0 +1,1 @@
+//! On-call questions over the journal: traces, sessions, parked calls.

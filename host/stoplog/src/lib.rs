@@ -1,0 +1,1 @@
+//! The stoplog command: CLI, config, wiring.

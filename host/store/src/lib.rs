@@ -1,0 +1,1 @@
+//! Stores for the journal: SQLite and memory. Rows in, rows out.

@@ -1,0 +1,1 @@
+//! Events to spans, redaction at the source, JSONL.

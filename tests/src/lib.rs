@@ -1,0 +1,1 @@
+//! Tests that spawn the host, kill it, and count.
