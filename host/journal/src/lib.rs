@@ -1,6 +1,27 @@
-//! The durable record: the only maker of Intent and Observation, the Store trait and its
-//! conformance suite.
+//! The durable record of every session.
+//!
+//! * [`SessionJournal`] is the only way to write: it takes events, checks each against the fold of
+//!   all events before, commits them through a [`Store`], and only then applies them. So no state
+//!   in memory is ever ahead of the disk.
+//! * [`Intent`] and [`Observation`] are proofs that something is durable; only this crate makes
+//!   them.
+//! * [`Store`] is the trait of the stores below: rows in, rows out, no meaning.
+//! * [`conformance`] is the suite that every store passes.
+//!
+//! Fault model: the process may die at any instruction; a commit may fail, or succeed and be
+//! reported as failed; another host may take the session over. A store answers `Ok` only for what
+//! is on disk, and refuses what an older lease writes.
 
+pub mod codec;
+pub mod conformance;
+pub mod lease;
 pub mod proof;
+pub mod session;
+pub mod store;
 
+pub use lease::LeaseKeeper;
 pub use proof::{Intent, Observation, Settled};
+pub use session::{JournalError, Opening, OnCommit, SessionJournal, load};
+pub use store::{
+    ActKeyRow, ActKeyState, Batch, Head, Lease, OpenIntentRow, Row, SessionRow, Store, StoreError,
+};

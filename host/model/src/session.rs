@@ -8,6 +8,7 @@
 //! * a call is observed once, and then only a person's correction of a mismatch changes it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::call::{Call, Position};
 use crate::event::*;
@@ -35,8 +36,8 @@ pub struct IllegalEvent {
 pub struct EffectState {
     /// The latest intent.
     pub intent: IntentRecorded,
-    /// When it became durable, milliseconds since the Unix epoch.
-    pub intended_at_ms: u64,
+    /// When something was last recorded of it, milliseconds since the Unix epoch.
+    pub touched_at_ms: u64,
     /// What came of it.
     pub outcome: Option<Outcome>,
     /// A person or an undo has settled that it is not in force: it may be intended again.
@@ -205,17 +206,18 @@ impl Status {
 /// A session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
-    /// How it began.
-    pub started: SessionStarted,
+    /// How it began. Shared, as are the turns: a copy of a session is cheap, so an event can be
+    /// tried on a copy before it is written.
+    pub started: Arc<SessionStarted>,
     /// Its runs, in order.
     pub runs: Vec<RunState>,
     /// Its turns, in order: `turns[0]` is iteration 1.
-    pub turns: Vec<TurnState>,
+    pub turns: Vec<Arc<TurnState>>,
     /// `seq` of the last event.
     pub last_seq: u64,
     /// A person abandoned a mismatch: the session cannot go on.
     pub abandoned: bool,
-    pins: BTreeMap<String, usize>,
+    pins: Arc<BTreeMap<String, usize>>,
 }
 
 impl Session {
@@ -223,13 +225,15 @@ impl Session {
     pub fn begin(record: &Record) -> Result<Session, IllegalEvent> {
         match &record.event {
             Event::SessionStarted(started) if record.seq == 1 => Ok(Session {
-                pins: started
-                    .tools
-                    .iter()
-                    .enumerate()
-                    .map(|(i, pin)| (pin.contract.name.to_string(), i))
-                    .collect(),
-                started: started.clone(),
+                pins: Arc::new(
+                    started
+                        .tools
+                        .iter()
+                        .enumerate()
+                        .map(|(i, pin)| (pin.contract.name.to_string(), i))
+                        .collect(),
+                ),
+                started: Arc::new(started.clone()),
                 runs: Vec::new(),
                 turns: Vec::new(),
                 last_seq: 1,
@@ -366,7 +370,7 @@ impl Session {
         let index = position.iteration.checked_sub(1).map(|i| i as usize);
         index
             .and_then(|i| self.turns.get_mut(i))
-            .and_then(|t| t.calls.get_mut(position.ordinal as usize))
+            .and_then(|t| Arc::make_mut(t).calls.get_mut(position.ordinal as usize))
             .ok_or_else(|| format!("there is no call {position}"))
     }
 
@@ -381,10 +385,10 @@ impl Session {
         if turn.calls.iter().enumerate().any(|(i, c)| c.ordinal as usize != i) {
             return Err("the ordinals of its calls are not 0, 1, 2, ...".into());
         }
-        self.turns.push(TurnState {
+        self.turns.push(Arc::new(TurnState {
             turn: turn.clone(),
             calls: turn.calls.iter().cloned().map(CallState::new).collect(),
-        });
+        }));
         Ok(())
     }
 
@@ -469,6 +473,7 @@ fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result
                 .filter(|e| e.intent.attempt == recorded.attempt && e.outcome.is_none())
                 .ok_or_else(|| format!("no open intent `{}`", recorded.label))?;
             effect.outcome = Some(recorded.outcome.clone());
+            effect.touched_at_ms = record.at_ms;
         }
         Event::Probed(probed) => match probed.purpose {
             ProbePurpose::Recovery => call.last_probe = Some(probed.clone()),
@@ -515,7 +520,7 @@ fn intend(call: &mut CallState, intent: &IntentRecorded, at_ms: u64) -> Result<(
     }
     let fresh = EffectState {
         intent: intent.clone(),
-        intended_at_ms: at_ms,
+        touched_at_ms: at_ms,
         outcome: None,
         void: false,
     };

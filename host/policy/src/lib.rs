@@ -1,1 +1,20 @@
-//! Facts in, verdict out: the rules that clear, hold or refuse a call.
+//! Facts in, verdict out. Pure: no clock, no store, no network.
+//!
+//! * [`judge`] decides whether a call may run, must wait for a person, or is refused. It is the
+//!   only maker of [`Clearance`], and a [`Permit`] comes from a clearance alone.
+//! * [`recovery`] decides what cures a call whose effect is in doubt.
+//! * [`aftermath`] decides what is believed when a call failed.
+//! * [`readable`] makes text safe for the eyes of the person who approves.
+//!
+//! Invariant: nothing here performs anything. A verdict is a value; the dispatcher acts on it.
+
+pub mod aftermath;
+pub mod approval;
+pub mod clearance;
+pub mod judge;
+pub mod readable;
+pub mod recovery;
+
+pub use approval::ApprovalRules;
+pub use clearance::{Clearance, Permit};
+pub use judge::{Facts, Judgement, judge};

@@ -1,1 +1,13 @@
-//! Stores for the journal: SQLite and memory. Rows in, rows out.
+//! Stores for the journal: rows in, rows out. All meaning lives in `stoplog-journal`.
+//!
+//! * [`SqliteStore`]: the embedded default. One file, WAL, `synchronous=FULL`, one writer thread.
+//! * [`MemoryStore`]: for tests and simulations. The same suite, no disk.
+//! * [`DataDir`]: the directory that a host works in, and the lock on it.
+
+pub mod data_dir;
+pub mod memory;
+pub mod sqlite;
+
+pub use data_dir::DataDir;
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
-use syn::parse::{Parse, ParseStream, Parser};
+use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{LitBool, LitInt, LitStr, Path, Token, bracketed};
 
@@ -152,7 +152,7 @@ fn list(
 ) -> syn::Result<Vec<LitStr>> {
     let content;
     bracketed!(content in input);
-    let items = Punctuated::<LitStr, Token![,]>::parse_terminated_with(&content, LitStr::parse)?;
+    let items = Punctuated::<LitStr, Token![,]>::parse_terminated(&content)?;
     for item in &items {
         if let Err(wanted) = fits(&item.value()) {
             let message = format!("{:?} in {name}: {wanted}", item.value());

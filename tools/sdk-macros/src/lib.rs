@@ -12,6 +12,7 @@ mod choice;
 mod docs;
 mod key;
 mod schema;
+mod signature;
 mod tool;
 
 use schema::Role;

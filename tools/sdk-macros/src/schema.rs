@@ -1,7 +1,7 @@
 //! `#[input]`, `#[output]`, `#[part]` and `#[wire]`.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, Field, Fields, ItemStruct, LitStr, Meta};
@@ -44,8 +44,8 @@ pub(crate) struct Faults(Option<syn::Error>);
 
 impl Faults {
     /// Adds a fault, shown at `tokens`.
-    pub(crate) fn add(&mut self, tokens: impl Spanned, message: impl std::fmt::Display) {
-        self.push(syn::Error::new(tokens.span(), message));
+    pub(crate) fn add(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
+        self.push(syn::Error::new_spanned(tokens, message));
     }
 
     /// Adds an error.
@@ -108,7 +108,7 @@ pub(crate) fn expand(role: Role, args: TokenStream, item: TokenStream) -> TokenS
     let mut debug = TokenStream::new();
     let mut checks = TokenStream::new();
     for field in &mut fields.named {
-        let (disclosure, kind) = read_field(&mut faults, role, owner, field);
+        let (disclosure, kind) = read_field(&mut faults, owner, field);
         let kind = kind.map(|kind| quote!(, "x-identifier" = #kind));
         field.attrs.push(syn::parse_quote!(
             #[schemars(extend("x-disclosure" = #disclosure #kind))]
@@ -160,7 +160,6 @@ pub(crate) fn expand(role: Role, args: TokenStream, item: TokenStream) -> TokenS
 /// guess that compiles.
 fn read_field(
     faults: &mut Faults,
-    role: Role,
     owner: &Ident,
     field: &mut Field,
 ) -> (&'static str, Option<String>) {
@@ -209,8 +208,7 @@ fn read_field(
     if found.is_none() {
         let message = format!(
             "field `{name}` of `{owner}` has no disclosure: add #[audit] (kept everywhere), \
-             #[personal] (hidden in traces) or #[secret] (kept nowhere: this {} only)",
-            role.name()
+             #[personal] (hidden in traces) or #[secret] (kept nowhere)"
         );
         faults.add(&name, message);
     }

@@ -2,11 +2,12 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
+use syn::ItemFn;
 use syn::spanned::Spanned;
-use syn::{FnArg, GenericArgument, ItemFn, PathArguments, ReturnType, Type};
 
 use crate::args::{Args, Class};
 use crate::schema::Faults;
+use crate::signature::{Signature, read_signature};
 use crate::{docs, key};
 
 /// Limits of the contract (`record contract` in tool.wit).
@@ -26,18 +27,9 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
         }
     };
     let expanded = Args::parse(args).and_then(|args| exports(&args, &function));
-    let generated = expanded.unwrap_or_else(|error| {
-        let error = error.to_compile_error();
-        // The function is not called if its exports cannot be written.
-        quote!(#[allow(unused_imports)] const _: () = (); #error)
-    });
+    let generated = expanded.unwrap_or_else(|error| error.to_compile_error());
+    // After an error nothing calls the function; the error says enough.
     quote!(#[allow(dead_code)] #function #generated)
-}
-
-/// The two types of a tool, as written in its signature.
-struct Signature<'a> {
-    input: &'a Type,
-    output: &'a Type,
 }
 
 fn exports(args: &Args, function: &ItemFn) -> syn::Result<TokenStream> {
@@ -292,88 +284,5 @@ fn check_debts(faults: &mut Faults, args: &Args, name: &Ident, class: Class, cla
     }
     if class == Class::Pure {
         refuse(&["egress", "secrets"], "reaches nothing");
-    }
-}
-
-/// The types of the signature, or faults.
-fn read_signature<'a>(
-    faults: &mut Faults,
-    function: &'a ItemFn,
-    class: Class,
-) -> Option<Signature<'a>> {
-    let sig = &function.sig;
-    let name = &sig.ident;
-    if let Some(token) = &sig.asyncness {
-        faults.add(token, "a tool is a plain function: remove `async`");
-    }
-    if !sig.generics.params.is_empty() {
-        faults.add(
-            &sig.generics,
-            "a tool has one input type: remove the generic parameters",
-        );
-    }
-    let word = class.name();
-    let shape = if class.writes() {
-        format!("fn {name}(input: Input, permit: Permit) -> Result<Output, ToolError>")
-    } else {
-        format!("fn {name}(input: Input) -> Result<Output, ToolError>")
-    };
-    let mut parameters = sig.inputs.iter();
-    let input = match parameters.next() {
-        Some(FnArg::Typed(input)) => Some(&*input.ty),
-        _ => {
-            faults.add(name, format!("tool `{name}` takes no input: write {shape}"));
-            return None;
-        }
-    };
-    match (class.writes(), parameters.next()) {
-        (true, None) => {
-            let message = format!(
-                "tool `{name}` is a write tool (class {word}) and takes no permit: write {shape}"
-            );
-            faults.add(&sig.inputs, message);
-        }
-        (false, Some(permit)) => {
-            let message = format!(
-                "tool `{name}` is of class {word}, which changes nothing and gets no permit: \
-                 remove the parameter, or declare a write class (reversible, external, \
-                 irreversible)"
-            );
-            faults.add(permit, message);
-        }
-        _ => {}
-    }
-    if let Some(third) = parameters.next() {
-        faults.add(
-            third,
-            format!("a tool takes no more parameters: write {shape}"),
-        );
-    }
-    let output = output_type(&sig.output);
-    if output.is_none() {
-        let message = format!("tool `{name}` must return a Result: write {shape}");
-        faults.add(&sig.output, message);
-    }
-    Some(Signature {
-        input: input?,
-        output: output?,
-    })
-}
-
-/// `O` of `Result<O, _>`.
-fn output_type(output: &ReturnType) -> Option<&Type> {
-    let ReturnType::Type(_, ty) = output else {
-        return None;
-    };
-    let Type::Path(path) = &**ty else {
-        return None;
-    };
-    let last = path.path.segments.last()?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
-        return None;
-    };
-    match arguments.args.first()? {
-        GenericArgument::Type(output) if last.ident == "Result" => Some(output),
-        _ => None,
     }
 }

@@ -5,8 +5,8 @@
 //! exported interface has a world of its own, whose exports come into being only where
 //! `export!` is called: in the author's crate, for `about` and one class.
 //!
-//! Invariant: a component has only the exports that `#[tool]` asked for. `tests/guests` of the
-//! host reads binaries to hold this.
+//! Invariant: a component has only the exports that `#[tool]` asked for. `generate!` for a
+//! whole world in this crate would break it for every tool at once.
 
 #![allow(
     missing_docs,
@@ -41,15 +41,16 @@ pub use imports::wasi::io as wasi_io;
 
 /// A module for each interface that a tool may export.
 macro_rules! exports {
-    ($($module:ident { $($generate:tt)* })*) => {
+    ($($module:ident: $interface:ident { $($generate:tt)* })*) => {
         $(pub mod $module {
             wit_bindgen::generate!({ path: "../../wit", pub_export_macro: true, $($generate)* });
+            pub use exports::stoplog::tool::$interface::Guest;
         })*
     };
 }
 
 exports! {
-    about {
+    about: about {
         inline: "
             package stoplog:sdk;
             world about { export stoplog:tool/about@0.1.0; }
@@ -57,7 +58,7 @@ exports! {
         world: "about",
         with: { "stoplog:tool/types@0.1.0": crate::bindings::types },
     }
-    pure {
+    pure: pure_tool {
         inline: "
             package stoplog:sdk;
             world pure { export stoplog:tool/pure-tool@0.1.0; }
@@ -65,7 +66,7 @@ exports! {
         world: "pure",
         with: { "stoplog:tool/types@0.1.0": crate::bindings::types },
     }
-    read {
+    read: read_tool {
         inline: "
             package stoplog:sdk;
             world read { export stoplog:tool/read-tool@0.1.0; }
@@ -73,7 +74,7 @@ exports! {
         world: "read",
         with: { "stoplog:tool/types@0.1.0": crate::bindings::types },
     }
-    reversible {
+    reversible: reversible_tool {
         inline: "
             package stoplog:sdk;
             world reversible { export stoplog:tool/reversible-tool@0.1.0; }
@@ -84,7 +85,7 @@ exports! {
             "stoplog:tool/effects@0.1.0": crate::bindings::effects,
         },
     }
-    external {
+    external: external_tool {
         inline: "
             package stoplog:sdk;
             world external { export stoplog:tool/external-tool@0.1.0; }
@@ -95,7 +96,7 @@ exports! {
             "stoplog:tool/effects@0.1.0": crate::bindings::effects,
         },
     }
-    irreversible {
+    irreversible: irreversible_tool {
         inline: "
             package stoplog:sdk;
             world irreversible { export stoplog:tool/irreversible-tool@0.1.0; }

@@ -1,7 +1,5 @@
 //! `ToolError`: what a failed call says, to the model and to the host.
 
-use std::fmt;
-
 pub use crate::bindings::types::{Aftermath, ErrorCode, ToolError};
 
 /// One constructor for each kind. All begin with [`Aftermath::Untouched`], no hint, no wait.
@@ -70,15 +68,3 @@ impl ToolError {
         self
     }
 }
-
-impl fmt::Display for ToolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        if let Some(hint) = &self.hint {
-            write!(f, " ({hint})")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ToolError {}

@@ -54,7 +54,7 @@ impl<T: FieldType> FieldType for Vec<T> {}
 /// The schema of a type as JSON text (JSON Schema 2020-12). Parts are written where they are
 /// used, so that each property carries its own keywords; only a part that contains itself is
 /// referred to.
-pub fn schema_text<T: JsonSchema>() -> String {
+pub(crate) fn schema_text<T: JsonSchema>() -> String {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
     let schema = settings.into_generator().into_root_schema_for::<T>();

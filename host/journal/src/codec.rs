@@ -1,0 +1,204 @@
+//! Events to rows and back.
+
+use stoplog_model::event::{CallResult, Event, Observed, Resolution};
+use stoplog_model::outcome::{Aftermath, Disposition};
+use stoplog_model::session::Session;
+use stoplog_model::{Outcome, Record, disclosure};
+
+use crate::store::{
+    ActKeyRow, ActKeyState, Batch, FORMAT, Head, OpenIntentRow, Row, StoreError,
+};
+
+/// Longest result summary, in characters: it is for a list.
+pub const MAX_SUMMARY_CHARS: usize = 240;
+
+/// One record as a row.
+pub fn encode(record: &Record, session: &Session) -> Result<Row, StoreError> {
+    let body = serde_json::to_string(&record.event)
+        .map_err(|e| StoreError::Unwritable(format!("event {}: {e}", record.seq)))?;
+    let position = record.event.position();
+    let mut row = Row {
+        seq: record.seq,
+        format: FORMAT,
+        epoch: record.epoch,
+        at_ms: record.at_ms,
+        kind: record.event.kind().to_owned(),
+        iteration: position.map(|p| p.iteration),
+        ordinal: position.map(|p| p.ordinal),
+        tool: None,
+        args_digest: None,
+        key: None,
+        summary: None,
+        body,
+    };
+    if let Event::Observed(observed) = &record.event {
+        row.tool = Some(observed.tool.clone());
+        row.args_digest = Some(observed.args_digest.to_string());
+        row.key = Some(observed.key.clone());
+        row.summary = Some(summary(observed, session));
+    }
+    Ok(row)
+}
+
+/// One row as a record.
+pub fn decode(row: &Row) -> Result<Record, StoreError> {
+    if row.format > FORMAT {
+        return Err(StoreError::Newer { found: row.format, known: FORMAT });
+    }
+    let event: Event = serde_json::from_str(&row.body)
+        .map_err(|e| StoreError::Corrupt(format!("event {} ({}): {e}", row.seq, row.kind)))?;
+    if event.kind() != row.kind {
+        return Err(StoreError::Corrupt(format!(
+            "event {} calls itself {} and {}",
+            row.seq,
+            row.kind,
+            event.kind()
+        )));
+    }
+    Ok(Record { seq: row.seq, epoch: row.epoch, at_ms: row.at_ms, event })
+}
+
+/// The result in short, for people: redacted as the tool's schema says.
+pub fn summary(observed: &Observed, session: &Session) -> String {
+    let text = match &observed.result {
+        CallResult::Ok(output) => match session.pin(&observed.tool) {
+            Some(pin) => disclosure::redact(output, &pin.contract.output_schema).to_string(),
+            None => "ok".to_owned(),
+        },
+        CallResult::Err(error) => match error.reason {
+            Some(reason) => format!("error {} ({reason})", error.code.as_str()),
+            None => format!("error {}", error.code.as_str()),
+        },
+    };
+    text.chars().take(MAX_SUMMARY_CHARS).collect()
+}
+
+/// Everything that one commit writes for these records. `after` is the session with all of them
+/// applied.
+pub fn batch(epoch: u64, records: &[Record], after: &Session) -> Result<Batch, StoreError> {
+    let id = after.started.session.to_string();
+    let mut batch = Batch {
+        session: id.clone(),
+        epoch,
+        rows: Vec::with_capacity(records.len()),
+        head: Head {
+            tenant: after.started.tenant.to_string(),
+            user: after.started.user.clone(),
+            feature: after.started.feature.clone(),
+            status: after.status().as_str().to_owned(),
+            trace_id: after
+                .last_run()
+                .map(|r| r.started.trace_id.to_string())
+                .unwrap_or_default(),
+        },
+        opened: Vec::new(),
+        closed: Vec::new(),
+        claims: Vec::new(),
+        released: Vec::new(),
+    };
+    for record in records {
+        batch.rows.push(encode(record, after)?);
+        derive(&mut batch, &id, record, after);
+    }
+    Ok(batch)
+}
+
+/// The rows of the small tables that follow from an event.
+fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
+    match &record.event {
+        Event::IntentRecorded(intent) => {
+            let position = intent.position;
+            batch.opened.push(OpenIntentRow {
+                session: session.to_owned(),
+                iteration: position.iteration,
+                ordinal: position.ordinal,
+                label: intent.label.clone(),
+                key: intent.key.clone(),
+                attempt: intent.attempt,
+                at_ms: record.at_ms,
+            });
+            if let Some(act) = &intent.act_key {
+                let tool = after.call(position).map(|c| c.call.tool.clone()).unwrap_or_default();
+                batch.claims.push(ActKeyRow {
+                    scope: act.scope.clone(),
+                    key: act.key.clone(),
+                    tool,
+                    session: session.to_owned(),
+                    iteration: position.iteration,
+                    ordinal: position.ordinal,
+                    args_digest: intent.args_digest.to_string(),
+                    state: ActKeyState::InFlight,
+                    seq: 0,
+                });
+            }
+        }
+        Event::OutcomeRecorded(outcome) => {
+            if !matches!(outcome.outcome, Outcome::Unanswered { .. }) {
+                let position = outcome.position;
+                batch.closed.push((
+                    position.iteration,
+                    position.ordinal,
+                    Some(outcome.label.clone()),
+                ));
+            }
+        }
+        Event::Observed(observed) => {
+            let position = observed.position;
+            batch.closed.push((position.iteration, position.ordinal, None));
+            settle_act(batch, session, observed, record.seq, after);
+        }
+        Event::ParkResolved(resolved) => {
+            let position = resolved.position;
+            let observed = after.call(position).and_then(|c| c.observed.as_ref());
+            if let (Resolution::NotDone, Some(observed)) = (&resolved.resolution, observed)
+                && let Some(act) = &observed.act_key
+            {
+                batch.released.push((
+                    act.scope.clone(),
+                    act.key.clone(),
+                    position.iteration,
+                    position.ordinal,
+                ));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What an observation makes of the act that its call claims: a result that counts stays for
+/// ever; an error that changed nothing gives the act free, so that the model may decide anew.
+fn settle_act(batch: &mut Batch, session: &str, observed: &Observed, seq: u64, after: &Session) {
+    let Some(act) = &observed.act_key else { return };
+    let position = observed.position;
+    let has_effects = after.call(position).is_some_and(|c| !c.effects.is_empty());
+    let own = matches!(
+        observed.disposition,
+        Disposition::Executed | Disposition::Probed | Disposition::Parked
+    );
+    if !own || !has_effects {
+        return;
+    }
+    let untouched = matches!(&observed.result,
+        CallResult::Err(error) if error.aftermath == Aftermath::Untouched);
+    if untouched {
+        batch.released.push((
+            act.scope.clone(),
+            act.key.clone(),
+            position.iteration,
+            position.ordinal,
+        ));
+    } else {
+        batch.claims.push(ActKeyRow {
+            scope: act.scope.clone(),
+            key: act.key.clone(),
+            tool: observed.tool.clone(),
+            session: session.to_owned(),
+            iteration: position.iteration,
+            ordinal: position.ordinal,
+            args_digest: observed.args_digest.to_string(),
+            state: ActKeyState::Done,
+            seq,
+        });
+    }
+}
+

@@ -1,0 +1,45 @@
+//! Keeping a lease while a session is worked on, in a task of its own: however long a tool takes,
+//! the lease is renewed. Time alone is no fence, so each append checks the epoch as well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stoplog_model::port::Clock;
+use tokio::task::JoinHandle;
+
+use crate::store::{Lease, Store};
+
+/// How long a lease is good without renewal, milliseconds. Thirty seconds: longer than a pause of
+/// the host that is worth surviving, short enough to wait for when a host dies for good.
+pub const LEASE_TTL_MS: u64 = 30_000;
+
+/// Renews a lease until it is dropped.
+#[derive(Debug)]
+pub struct LeaseKeeper {
+    task: JoinHandle<()>,
+}
+
+impl LeaseKeeper {
+    /// Starts renewing. When a renewal is refused, it stops: the next append will be refused too,
+    /// and says so to the one who writes.
+    pub fn start(store: Arc<dyn Store>, clock: Arc<dyn Clock>, lease: Lease) -> LeaseKeeper {
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(LEASE_TTL_MS / 3));
+            ticks.tick().await;
+            loop {
+                ticks.tick().await;
+                let until_ms = clock.now_ms() + LEASE_TTL_MS;
+                if let Err(crate::StoreError::Fenced { .. }) = store.renew(&lease, until_ms).await {
+                    return;
+                }
+            }
+        });
+        LeaseKeeper { task }
+    }
+}
+
+impl Drop for LeaseKeeper {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

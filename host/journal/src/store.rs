@@ -1,0 +1,248 @@
+//! What a store does: rows in, rows out. All meaning lives above it.
+
+use async_trait::async_trait;
+use stoplog_model::SessionId;
+
+/// Version of the encoding of everything that is stored. Older ones are read for ever.
+pub const FORMAT: u32 = 1;
+
+/// Bodies larger than this are kept apart, by digest: 64 KiB, so that a page of the events table
+/// stays a page, and equal payloads are kept once.
+pub const PAYLOAD_APART_BYTES: usize = 64 * 1024;
+
+/// One event as a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Counted from 1 in the session.
+    pub seq: u64,
+    /// Version of the encoding of `body`.
+    pub format: u32,
+    /// Epoch of the lease that wrote it.
+    pub epoch: u64,
+    /// Wall clock, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Kind of the event.
+    pub kind: String,
+    /// Position, if the event is about a call.
+    pub iteration: Option<u32>,
+    /// Position, if the event is about a call.
+    pub ordinal: Option<u32>,
+    /// For `observed`: the tool's name.
+    pub tool: Option<String>,
+    /// For `observed`: digest of the arguments.
+    pub args_digest: Option<String>,
+    /// For `observed`: the idempotency key.
+    pub key: Option<String>,
+    /// For `observed`: the result in short, redacted.
+    pub summary: Option<String>,
+    /// The event, encoded.
+    pub body: String,
+}
+
+/// What the sessions table shows of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Whose it is.
+    pub tenant: String,
+    /// Who talks.
+    pub user: String,
+    /// Which workflow.
+    pub feature: String,
+    /// What it is doing (`Status::as_str`).
+    pub status: String,
+    /// Trace of the last run, or empty.
+    pub trace_id: String,
+}
+
+/// One session as the table shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// The session.
+    pub session: String,
+    /// Its head.
+    pub head: Head,
+    /// `seq` of its last event.
+    pub last_seq: u64,
+    /// Time of its last event, milliseconds since the Unix epoch.
+    pub updated_at_ms: u64,
+    /// Who has it, if anybody.
+    pub lease: Option<Lease>,
+}
+
+/// The right to write to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The session.
+    pub session: String,
+    /// Who has it.
+    pub holder: String,
+    /// Counted up with every change of hands; each append checks it.
+    pub epoch: u64,
+    /// Good until then, milliseconds since the Unix epoch.
+    pub expires_at_ms: u64,
+}
+
+/// An intent without an outcome. Recovery reads these, not the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenIntentRow {
+    /// The session.
+    pub session: String,
+    /// Position of the call.
+    pub iteration: u32,
+    /// Position of the call.
+    pub ordinal: u32,
+    /// The effect.
+    pub label: String,
+    /// Its key.
+    pub key: String,
+    /// How often it was sent.
+    pub attempt: u32,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// What is known of an act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActKeyState {
+    /// Its call is under way, or in doubt.
+    InFlight,
+    /// Its call ended with a result that counts: the observation is at `seq`.
+    Done,
+}
+
+/// Who claims an act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActKeyRow {
+    /// Scope of the key.
+    pub scope: String,
+    /// The key.
+    pub key: String,
+    /// The tool that named it.
+    pub tool: String,
+    /// The session of the call.
+    pub session: String,
+    /// Position of the call.
+    pub iteration: u32,
+    /// Position of the call.
+    pub ordinal: u32,
+    /// Digest of the call's arguments.
+    pub args_digest: String,
+    /// How far it is.
+    pub state: ActKeyState,
+    /// `seq` of the observation, when done.
+    pub seq: u64,
+}
+
+impl ActKeyRow {
+    /// Whether both are claims of the same call.
+    pub fn same_call(&self, other: &ActKeyRow) -> bool {
+        (&self.session, self.iteration, self.ordinal)
+            == (&other.session, other.iteration, other.ordinal)
+    }
+}
+
+/// What is written in one commit, all or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The session.
+    pub session: String,
+    /// Epoch of the lease: another one refuses the batch.
+    pub epoch: u64,
+    /// The events, in order, without gaps.
+    pub rows: Vec<Row>,
+    /// What the sessions table shows afterwards.
+    pub head: Head,
+    /// Intents that are open from now on; one with the same call and label is replaced.
+    pub opened: Vec<OpenIntentRow>,
+    /// Intents that are closed: a call, and a label or all of it.
+    pub closed: Vec<(u32, u32, Option<String>)>,
+    /// Acts that are claimed, or whose claim by the same call changes. A claim of another call
+    /// refuses the batch.
+    pub claims: Vec<ActKeyRow>,
+    /// Acts whose claim by this call is given up: scope, key, iteration, ordinal.
+    pub released: Vec<(String, String, u32, u32)>,
+}
+
+/// Why a store refused, or could not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else has the session.
+    #[error("session {} is held by {} (epoch {}) until {}", .0.session, .0.holder, .0.epoch, .0.expires_at_ms)]
+    Leased(Lease),
+    /// The lease of the writer is over: another epoch is in force.
+    #[error("the lease with epoch {had} is over: epoch {now} is in force")]
+    Fenced {
+        /// The writer's.
+        had: u64,
+        /// The present one.
+        now: u64,
+    },
+    /// The events do not follow on the last one.
+    #[error("event {got} does not follow on event {last}")]
+    SeqTaken {
+        /// `seq` of the last event in the store.
+        last: u64,
+        /// `seq` of the first event of the batch.
+        got: u64,
+    },
+    /// Another call claims the act.
+    #[error("act `{}` is claimed by call {}.{} of session {}", .0.key, .0.iteration, .0.ordinal, .0.session)]
+    ActTaken(ActKeyRow),
+    /// Nothing was written.
+    #[error("the journal cannot be written: {0}")]
+    Unwritable(String),
+    /// What is stored cannot be read.
+    #[error("the journal cannot be read: {0}")]
+    Corrupt(String),
+    /// A newer version wrote it.
+    #[error("the journal has format {found}; this version reads up to {known}")]
+    Newer {
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Its durability settings did not take.
+    #[error("the journal is not durable: {0}")]
+    NotDurable(String),
+    /// Another host has the data directory.
+    #[error("{0}")]
+    Locked(String),
+}
+
+/// A place for rows. Every answer `Ok` to an append means: on disk.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Writes a batch, all or nothing. `Ok` only when it is durable.
+    async fn append(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// The rows of a session from a `seq` on, in order. Empty for a session that is not there.
+    async fn read(&self, session: &SessionId, from_seq: u64) -> Result<Vec<Row>, StoreError>;
+
+    /// Takes the lease of a session, with the next epoch; makes the session if it is not there.
+    /// Refused with [`StoreError::Leased`] while somebody else's is good, unless `holder_is_dead`:
+    /// then the caller knows that no holder lives, because it has the data directory's lock.
+    async fn lease(
+        &self,
+        session: &SessionId,
+        holder: &str,
+        now_ms: u64,
+        ttl_ms: u64,
+        holder_is_dead: bool,
+    ) -> Result<Lease, StoreError>;
+
+    /// Makes a lease last longer. [`StoreError::Fenced`] when another epoch is in force.
+    async fn renew(&self, lease: &Lease, until_ms: u64) -> Result<(), StoreError>;
+
+    /// Gives a lease back. Nothing happens when another epoch is in force.
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Sessions with at least one event, the latest first; all, or one.
+    async fn sessions(&self, only: Option<&SessionId>) -> Result<Vec<SessionRow>, StoreError>;
+
+    /// Who claims an act.
+    async fn act_key(&self, scope: &str, key: &str) -> Result<Option<ActKeyRow>, StoreError>;
+
+    /// Intents without an outcome.
+    async fn open_intents(&self) -> Result<Vec<OpenIntentRow>, StoreError>;
+}

@@ -1,0 +1,179 @@
+//! The embedded store: one SQLite file.
+//!
+//! Invariants:
+//! * WAL and `synchronous=FULL`, read back: a typo there silently means less, so anything else
+//!   than what was asked for refuses to start;
+//! * one writer thread; all batches that wait when it becomes free share one commit, so a busy
+//!   host shares each fsync among its sessions. A refused batch is rolled back alone;
+//! * `Ok` is sent only after `COMMIT` returned; after a failed commit the connection is dropped
+//!   and everyone in the group is told that it failed. Their session journals close, and whoever
+//!   opens a session again reads back what is true.
+//!
+//! Faults: the disk may be full, slow or broken; another process may have the write lock for a
+//! moment (an operator's command). Busy and I/O errors are never a business error: they end as
+//! [`StoreError::Unwritable`], and the host stops or waits.
+
+mod connection;
+mod read;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, mpsc};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use stoplog_journal::{ActKeyRow, Batch, Lease, OpenIntentRow, Row, SessionRow, Store, StoreError};
+use stoplog_model::SessionId;
+use tokio::sync::oneshot;
+
+pub use connection::{BUSY_TIMEOUT_MS, WAL_SIZE_LIMIT_BYTES};
+
+/// Batches that share one commit at most: enough for every session of a busy host, few enough
+/// that a commit stays short.
+pub const GROUP_COMMIT_MAX: usize = 256;
+
+/// Read connections kept open: reads are rare beside writes, and never wait for them.
+const READERS: usize = 2;
+
+enum Job {
+    Append(Box<Batch>, oneshot::Sender<Result<(), StoreError>>),
+    Lease(LeaseJob, oneshot::Sender<Result<Lease, StoreError>>),
+    Renew(Lease, u64, oneshot::Sender<Result<(), StoreError>>),
+    Release(Lease, oneshot::Sender<Result<(), StoreError>>),
+}
+
+struct LeaseJob {
+    session: String,
+    holder: String,
+    now_ms: u64,
+    ttl_ms: u64,
+    holder_is_dead: bool,
+}
+
+/// A store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+    readers: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if need be, checks it (`quick_check`) and its settings.
+    pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+        let connection = connection::open_for_writing(path)?;
+        connection::check(&connection)?;
+        let (jobs, inbox) = mpsc::channel();
+        let own_path = path.to_owned();
+        let writer = std::thread::Builder::new()
+            .name("stoplog-journal".into())
+            .spawn(move || write::run(own_path, connection, inbox))
+            .map_err(|e| StoreError::Unwritable(format!("no writer thread: {e}")))?;
+        Ok(SqliteStore {
+            path: path.to_owned(),
+            jobs: Some(jobs),
+            writer: Some(writer),
+            readers: Arc::default(),
+        })
+    }
+
+    async fn write<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) -> Result<T, StoreError> {
+        let gone = || StoreError::Unwritable("the writer thread is gone".into());
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(job(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    async fn query<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let path = self.path.clone();
+        let readers = self.readers.clone();
+        let lock = move || readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
+        let readers = self.readers.clone();
+        let work = move || {
+            let connection = match lock() {
+                Some(connection) => connection,
+                None => connection::open_for_reading(&path)?,
+            };
+            let result = query(&connection).map_err(connection::read_error)?;
+            let mut pool = readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if pool.len() < READERS {
+                pool.push(connection);
+            }
+            Ok(result)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| StoreError::Corrupt(format!("the reader ended: {e}")))?
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // The writer ends when its inbox closes; waiting for it makes the last commit whole.
+        drop(self.jobs.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn append(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(|reply| Job::Append(Box::new(batch), reply)).await
+    }
+
+    async fn read(&self, session: &SessionId, from_seq: u64) -> Result<Vec<Row>, StoreError> {
+        let session = session.to_string();
+        self.query(move |c| read::rows(c, &session, from_seq)).await
+    }
+
+    async fn lease(
+        &self,
+        session: &SessionId,
+        holder: &str,
+        now_ms: u64,
+        ttl_ms: u64,
+        holder_is_dead: bool,
+    ) -> Result<Lease, StoreError> {
+        let session = session.to_string();
+        let holder = holder.to_owned();
+        let job = LeaseJob { session, holder, now_ms, ttl_ms, holder_is_dead };
+        self.write(|reply| Job::Lease(job, reply)).await
+    }
+
+    async fn renew(&self, lease: &Lease, until_ms: u64) -> Result<(), StoreError> {
+        let lease = lease.clone();
+        self.write(|reply| Job::Renew(lease, until_ms, reply)).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let lease = lease.clone();
+        self.write(|reply| Job::Release(lease, reply)).await
+    }
+
+    async fn sessions(&self, only: Option<&SessionId>) -> Result<Vec<SessionRow>, StoreError> {
+        let only = only.map(SessionId::to_string);
+        self.query(move |c| read::sessions(c, only.as_deref())).await
+    }
+
+    async fn act_key(&self, scope: &str, key: &str) -> Result<Option<ActKeyRow>, StoreError> {
+        let (scope, key) = (scope.to_owned(), key.to_owned());
+        self.query(move |c| read::act_key(c, &scope, &key)).await
+    }
+
+    async fn open_intents(&self) -> Result<Vec<OpenIntentRow>, StoreError> {
+        self.query(read::open_intents).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

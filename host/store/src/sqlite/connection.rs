@@ -1,0 +1,130 @@
+//! Opening the file, with its settings set and read back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use stoplog_journal::StoreError;
+use stoplog_journal::store::FORMAT;
+
+/// How long a writer waits for another process's commit, milliseconds. Five seconds: an
+/// operator's command holds the lock for one commit.
+pub const BUSY_TIMEOUT_MS: u64 = 5000;
+
+/// The WAL file is cut back to this size when it is checkpointed: 64 MiB, so that one burst does
+/// not keep the disk for ever.
+pub const WAL_SIZE_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Opens the file for writing: makes it if need be, sets what makes it durable, reads that back.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+    let is_new = !path.exists();
+    let connection = Connection::open(path).map_err(|e| open_error(path, &e))?;
+    let prepare = |c: &Connection| -> rusqlite::Result<()> {
+        c.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        c.pragma_update(None, "journal_mode", "WAL")?;
+        c.pragma_update(None, "synchronous", "FULL")?;
+        c.pragma_update(None, "foreign_keys", "ON")?;
+        c.pragma_update(None, "journal_size_limit", WAL_SIZE_LIMIT_BYTES)?;
+        c.pragma_update(None, "trusted_schema", "OFF")
+    };
+    prepare(&connection).map_err(|e| open_error(path, &e))?;
+    read_back(&connection)?;
+    make_schema(&connection).map_err(|e| open_error(path, &e))?;
+    check_format(&connection)?;
+    if is_new {
+        sync_directory(path)?;
+    }
+    Ok(connection)
+}
+
+/// The settings that the promise rests on, as SQLite has them, and not as they were asked for.
+fn read_back(connection: &Connection) -> Result<(), StoreError> {
+    let mode: String = connection
+        .pragma_query_value(None, "journal_mode", |r| r.get(0))
+        .map_err(read_error)?;
+    let synchronous: i64 = connection
+        .pragma_query_value(None, "synchronous", |r| r.get(0))
+        .map_err(read_error)?;
+    const FULL: i64 = 2;
+    if !mode.eq_ignore_ascii_case("wal") || synchronous != FULL {
+        return Err(StoreError::NotDurable(format!(
+            "journal_mode is {mode} and synchronous is {synchronous}; wal and 2 (FULL) are needed"
+        )));
+    }
+    Ok(())
+}
+
+fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let there: Option<i64> = connection
+        .query_row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'", [], |r| {
+            r.get(0)
+        })
+        .optional()?;
+    if there.is_none() {
+        connection.execute_batch(SCHEMA)?;
+    }
+    connection.execute_batch("COMMIT")
+}
+
+fn check_format(connection: &Connection) -> Result<(), StoreError> {
+    let text: String = connection
+        .query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| r.get(0))
+        .map_err(read_error)?;
+    match text.parse::<u32>() {
+        Ok(found) if found <= FORMAT => Ok(()),
+        Ok(found) => Err(StoreError::Newer { found, known: FORMAT }),
+        Err(_) => Err(StoreError::Corrupt(format!("its format is `{text}`"))),
+    }
+}
+
+/// A quick look over every page. About a fifth of the time of a full check.
+pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
+    let found: String = connection
+        .pragma_query_value(None, "quick_check", |r| r.get(0))
+        .map_err(read_error)?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt(found)) }
+}
+
+/// Opens the file for looking: nothing can be written through it.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| open_error(path, &e))?;
+    let prepare = |c: &Connection| {
+        c.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        c.pragma_update(None, "query_only", "ON")
+    };
+    prepare(&connection).map_err(|e| open_error(path, &e))?;
+    Ok(connection)
+}
+
+/// A new file is there for good only when its directory says so.
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::File::open(directory)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| StoreError::NotDurable(format!("{}: {e}", directory.display())))
+}
+
+fn open_error(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let text = format!("{}: {error}", path.display());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Corrupt(text),
+        _ => StoreError::Unwritable(text),
+    }
+}
+
+/// What a failed read means.
+pub(super) fn read_error(error: rusqlite::Error) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}
+
+/// What a failed write means.
+pub(super) fn write_error(error: rusqlite::Error) -> StoreError {
+    StoreError::Unwritable(error.to_string())
+}
