@@ -1,1 +1,28 @@
-//! The way of one call: clearance, gate, intent, outcome, observation, recovery.
+//! The way of one call: judged, gated, intended, sent, observed; and recovered after a crash.
+//!
+//! ```text
+//! call --> policy::judge --> Clearance --> the sandbox runs the tool ----------> Observation
+//!             | refuse, hold                  |              ^                        ^
+//!             v                               v              |                        |
+//!         Observation, or wait      gate: Permit + request --> Intent (durable) --> egress --> Outcome
+//! ```
+//!
+//! Invariants:
+//! * `dispatch` knows neither wasmtime nor SQLite: it sees a `Runner` and a `Store`.
+//! * Nothing that may change the outside leaves before its intent is durable; the types of
+//!   `policy`, `journal` and `egress` leave no other way.
+//! * A request runs on a task of the host, never inside the guest's future: a guest that traps,
+//!   times out or is dropped does not stop it, and its outcome is recorded all the same.
+//! * What ran before is not run again differently: recorded reads and settled effects are
+//!   replayed, and a rerun that asks for something else is parked.
+
+mod act;
+mod confirm;
+mod dispatcher;
+mod execute;
+mod gate;
+mod recover;
+mod schema;
+
+pub use dispatcher::{Access, Dispatched, Dispatcher, Wait};
+pub use schema::output_problem;

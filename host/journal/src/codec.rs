@@ -5,9 +5,7 @@ use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::session::Session;
 use stoplog_model::{Outcome, Record, disclosure};
 
-use crate::store::{
-    ActKeyRow, ActKeyState, Batch, FORMAT, Head, OpenIntentRow, Row, StoreError,
-};
+use crate::store::{ActKeyRow, ActKeyState, Batch, FORMAT, Head, OpenIntentRow, Row, StoreError};
 
 /// Longest result summary, in characters: it is for a list.
 pub const MAX_SUMMARY_CHARS: usize = 240;
@@ -43,7 +41,10 @@ pub fn encode(record: &Record, session: &Session) -> Result<Row, StoreError> {
 /// One row as a record.
 pub fn decode(row: &Row) -> Result<Record, StoreError> {
     if row.format > FORMAT {
-        return Err(StoreError::Newer { found: row.format, known: FORMAT });
+        return Err(StoreError::Newer {
+            found: row.format,
+            known: FORMAT,
+        });
     }
     let event: Event = serde_json::from_str(&row.body)
         .map_err(|e| StoreError::Corrupt(format!("event {} ({}): {e}", row.seq, row.kind)))?;
@@ -55,7 +56,12 @@ pub fn decode(row: &Row) -> Result<Record, StoreError> {
             event.kind()
         )));
     }
-    Ok(Record { seq: row.seq, epoch: row.epoch, at_ms: row.at_ms, event })
+    Ok(Record {
+        seq: row.seq,
+        epoch: row.epoch,
+        at_ms: row.at_ms,
+        event,
+    })
 }
 
 /// The result in short, for people: redacted as the tool's schema says.
@@ -118,7 +124,10 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
                 at_ms: record.at_ms,
             });
             if let Some(act) = &intent.act_key {
-                let tool = after.call(position).map(|c| c.call.tool.clone()).unwrap_or_default();
+                let tool = after
+                    .call(position)
+                    .map(|c| c.call.tool.clone())
+                    .unwrap_or_default();
                 batch.claims.push(ActKeyRow {
                     scope: act.scope.clone(),
                     key: act.key.clone(),
@@ -144,7 +153,9 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
         }
         Event::Observed(observed) => {
             let position = observed.position;
-            batch.closed.push((position.iteration, position.ordinal, None));
+            batch
+                .closed
+                .push((position.iteration, position.ordinal, None));
             settle_act(batch, session, observed, record.seq, after);
         }
         Event::ParkResolved(resolved) => {
@@ -201,4 +212,3 @@ fn settle_act(batch: &mut Batch, session: &str, observed: &Observed, seq: u64, a
         });
     }
 }
-

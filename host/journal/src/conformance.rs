@@ -74,7 +74,10 @@ pub fn batch(session: &str, epoch: u64, rows: Vec<Row>) -> Batch {
 }
 
 async fn leased(store: &dyn Store, session: &str) -> Lease {
-    store.lease(&id(session), "host-1", 0, TTL_MS, false).await.expect("a free lease")
+    store
+        .lease(&id(session), "host-1", 0, TTL_MS, false)
+        .await
+        .expect("a free lease")
 }
 
 fn claim(session: &str, ordinal: u32, digest: &str, state: ActKeyState) -> ActKeyRow {
@@ -102,8 +105,15 @@ async fn rows_come_back_as_written(store: &dyn Store) {
     observed.args_digest = Some("d".into());
     observed.key = Some("k".into());
     observed.summary = Some("r".into());
-    let rows = vec![row(1, lease.epoch, "1"), row(2, lease.epoch, &large), observed];
-    store.append(batch("s", lease.epoch, rows.clone())).await.expect("append");
+    let rows = vec![
+        row(1, lease.epoch, "1"),
+        row(2, lease.epoch, &large),
+        observed,
+    ];
+    store
+        .append(batch("s", lease.epoch, rows.clone()))
+        .await
+        .expect("append");
     assert_eq!(store.read(&id("s"), 1).await.expect("read"), rows);
     assert_eq!(store.read(&id("s"), 3).await.expect("read"), rows[2..]);
     assert_eq!(store.read(&id("none"), 1).await.expect("read"), []);
@@ -123,28 +133,62 @@ async fn a_gap_and_a_repeat_are_refused(store: &dyn Store) {
 
 async fn a_lease_keeps_others_out_and_an_old_epoch_cannot_write(store: &dyn Store) {
     let first = leased(store, "s").await;
-    store.append(batch("s", first.epoch, vec![row(1, first.epoch, "1")])).await.expect("append");
-    let refused = store.lease(&id("s"), "host-2", TTL_MS - 1, TTL_MS, false).await;
-    assert_eq!(refused, Err(StoreError::Leased(first.clone())), "it says who has it");
+    store
+        .append(batch("s", first.epoch, vec![row(1, first.epoch, "1")]))
+        .await
+        .expect("append");
+    let refused = store
+        .lease(&id("s"), "host-2", TTL_MS - 1, TTL_MS, false)
+        .await;
+    assert_eq!(
+        refused,
+        Err(StoreError::Leased(first.clone())),
+        "it says who has it"
+    );
     store.renew(&first, 2 * TTL_MS).await.expect("renew");
-    assert!(store.lease(&id("s"), "host-2", TTL_MS + 1, TTL_MS, false).await.is_err());
+    assert!(
+        store
+            .lease(&id("s"), "host-2", TTL_MS + 1, TTL_MS, false)
+            .await
+            .is_err()
+    );
 
-    let second = store.lease(&id("s"), "host-2", 2 * TTL_MS, TTL_MS, false).await.expect("lease");
+    let second = store
+        .lease(&id("s"), "host-2", 2 * TTL_MS, TTL_MS, false)
+        .await
+        .expect("lease");
     assert!(second.epoch > first.epoch);
-    let fenced = Err(StoreError::Fenced { had: first.epoch, now: second.epoch });
+    let fenced = Err(StoreError::Fenced {
+        had: first.epoch,
+        now: second.epoch,
+    });
     let zombie = batch("s", first.epoch, vec![row(2, first.epoch, "z")]);
     assert_eq!(store.append(zombie).await, fenced, "a zombie cannot write");
     assert_eq!(store.renew(&first, 9 * TTL_MS).await, fenced, "nor renew");
-    store.release(&first).await.expect("and its release does nothing");
-    assert!(store.lease(&id("s"), "host-3", 2 * TTL_MS, TTL_MS, false).await.is_err());
+    store
+        .release(&first)
+        .await
+        .expect("and its release does nothing");
+    assert!(
+        store
+            .lease(&id("s"), "host-3", 2 * TTL_MS, TTL_MS, false)
+            .await
+            .is_err()
+    );
     store.release(&second).await.expect("release");
-    let third = store.lease(&id("s"), "host-3", 2 * TTL_MS, TTL_MS, false).await.expect("lease");
+    let third = store
+        .lease(&id("s"), "host-3", 2 * TTL_MS, TTL_MS, false)
+        .await
+        .expect("lease");
     assert!(third.epoch > second.epoch, "epochs never come back");
 }
 
 async fn a_dead_holder_is_replaced_at_once(store: &dyn Store) {
     let first = leased(store, "s").await;
-    let second = store.lease(&id("s"), "host-2", 1, TTL_MS, true).await.expect("lease");
+    let second = store
+        .lease(&id("s"), "host-2", 1, TTL_MS, true)
+        .await
+        .expect("lease");
     assert!(second.epoch > first.epoch);
 }
 
@@ -158,7 +202,10 @@ async fn a_refused_batch_leaves_nothing(store: &dyn Store) {
     let mut refused = batch("s", lease.epoch, vec![row(1, lease.epoch, "1")]);
     refused.opened = vec![open("s", "")];
     refused.claims = vec![claim("s", 0, "d", ActKeyState::InFlight)];
-    assert!(matches!(store.append(refused).await, Err(StoreError::ActTaken(_))));
+    assert!(matches!(
+        store.append(refused).await,
+        Err(StoreError::ActTaken(_))
+    ));
     assert_eq!(store.read(&id("s"), 1).await.expect("read"), []);
     assert_eq!(store.open_intents().await.expect("open"), []);
     store
@@ -172,36 +219,69 @@ async fn an_act_is_claimed_once(store: &dyn Store) {
     let mut first = batch("s", lease.epoch, vec![row(1, lease.epoch, "1")]);
     first.claims = vec![claim("s", 0, "d", ActKeyState::InFlight)];
     store.append(first).await.expect("append");
-    let found = store.act_key("tenant/acme", "refund_1").await.expect("act key");
+    let found = store
+        .act_key("tenant/acme", "refund_1")
+        .await
+        .expect("act key");
     assert_eq!(found, Some(claim("s", 0, "d", ActKeyState::InFlight)));
-    assert_eq!(store.act_key("tenant/initech", "refund_1").await.expect("act key"), None);
+    assert_eq!(
+        store
+            .act_key("tenant/initech", "refund_1")
+            .await
+            .expect("act key"),
+        None
+    );
 
     let mut other = batch("s", lease.epoch, vec![row(2, lease.epoch, "2")]);
     other.claims = vec![claim("s", 1, "d", ActKeyState::InFlight)];
     let refused = store.append(other.clone()).await;
     assert_eq!(
         refused,
-        Err(StoreError::ActTaken(claim("s", 0, "d", ActKeyState::InFlight))),
+        Err(StoreError::ActTaken(claim(
+            "s",
+            0,
+            "d",
+            ActKeyState::InFlight
+        ))),
         "it says who was first"
     );
 
     let mut done = batch("s", lease.epoch, vec![row(2, lease.epoch, "2")]);
     done.claims = vec![claim("s", 0, "d", ActKeyState::Done)];
-    store.append(done).await.expect("the same call settles its claim");
-    let found = store.act_key("tenant/acme", "refund_1").await.expect("act key");
-    assert_eq!(found.map(|r| (r.state, r.seq)), Some((ActKeyState::Done, 7)));
+    store
+        .append(done)
+        .await
+        .expect("the same call settles its claim");
+    let found = store
+        .act_key("tenant/acme", "refund_1")
+        .await
+        .expect("act key");
+    assert_eq!(
+        found.map(|r| (r.state, r.seq)),
+        Some((ActKeyState::Done, 7))
+    );
 
     let mut foreign = batch("s", lease.epoch, vec![row(3, lease.epoch, "3")]);
     foreign.released = vec![("tenant/acme".into(), "refund_1".into(), 1, 1)];
     store.append(foreign).await.expect("append");
     assert!(
-        store.act_key("tenant/acme", "refund_1").await.expect("act key").is_some(),
+        store
+            .act_key("tenant/acme", "refund_1")
+            .await
+            .expect("act key")
+            .is_some(),
         "another call cannot give it up"
     );
     let mut own = batch("s", lease.epoch, vec![row(4, lease.epoch, "4")]);
     own.released = vec![("tenant/acme".into(), "refund_1".into(), 1, 0)];
     store.append(own).await.expect("append");
-    assert_eq!(store.act_key("tenant/acme", "refund_1").await.expect("act key"), None);
+    assert_eq!(
+        store
+            .act_key("tenant/acme", "refund_1")
+            .await
+            .expect("act key"),
+        None
+    );
 }
 
 fn open(session: &str, label: &str) -> OpenIntentRow {
@@ -221,10 +301,16 @@ async fn open_intents_open_and_close(store: &dyn Store) {
     let mut one = batch("s", lease.epoch, vec![row(1, lease.epoch, "1")]);
     one.opened = vec![open("s", ""), open("s", "b")];
     store.append(one).await.expect("append");
-    assert_eq!(store.open_intents().await.expect("open"), [open("s", ""), open("s", "b")]);
+    assert_eq!(
+        store.open_intents().await.expect("open"),
+        [open("s", ""), open("s", "b")]
+    );
 
     let mut again = batch("s", lease.epoch, vec![row(2, lease.epoch, "2")]);
-    let resent = OpenIntentRow { attempt: 2, ..open("s", "") };
+    let resent = OpenIntentRow {
+        attempt: 2,
+        ..open("s", "")
+    };
     again.opened = vec![resent.clone()];
     again.closed = vec![(1, 0, Some("b".into()))];
     store.append(again).await.expect("append");
@@ -241,16 +327,26 @@ async fn sessions_are_listed_latest_first(store: &dyn Store) {
         let lease = leased(store, name).await;
         let mut first = row(1, lease.epoch, "1");
         first.at_ms = at_ms;
-        store.append(batch(name, lease.epoch, vec![first])).await.expect("append");
+        store
+            .append(batch(name, lease.epoch, vec![first]))
+            .await
+            .expect("append");
     }
     leased(store, "empty").await;
     let listed = store.sessions(None).await.expect("sessions");
     let names: Vec<&str> = listed.iter().map(|s| s.session.as_str()).collect();
-    assert_eq!(names, ["b", "c", "a"], "a session without events is not listed");
+    assert_eq!(
+        names,
+        ["b", "c", "a"],
+        "a session without events is not listed"
+    );
     let one = store.sessions(Some(&id("c"))).await.expect("sessions");
     assert_eq!(one.len(), 1);
     assert_eq!((one[0].last_seq, one[0].updated_at_ms), (1, 20));
-    assert_eq!(one[0].lease.as_ref().map(|l| l.holder.as_str()), Some("host-1"));
+    assert_eq!(
+        one[0].lease.as_ref().map(|l| l.holder.as_str()),
+        Some("host-1")
+    );
 }
 
 /// Many sessions at once, so that a store with group commit puts many batches into one.
@@ -266,7 +362,10 @@ async fn many_writers_lose_nothing(store: Arc<dyn Store>) {
             for seq in 1..=BATCHES {
                 let body = format!("{seq}");
                 let rows = vec![row(seq, lease.epoch, &body)];
-                store.append(batch(&name, lease.epoch, rows)).await.expect("append");
+                store
+                    .append(batch(&name, lease.epoch, rows))
+                    .await
+                    .expect("append");
                 // One in four writers also sends what must be refused, alone.
                 if writer % 4 == 0 {
                     let bad = batch(&name, lease.epoch, vec![row(seq, lease.epoch, "bad")]);
@@ -279,7 +378,10 @@ async fn many_writers_lose_nothing(store: Arc<dyn Store>) {
         task.await.expect("writer");
     }
     for writer in 0..WRITERS {
-        let rows = store.read(&id(&format!("s{writer}")), 1).await.expect("read");
+        let rows = store
+            .read(&id(&format!("s{writer}")), 1)
+            .await
+            .expect("read");
         let bodies: Vec<String> = rows.into_iter().map(|r| r.body).collect();
         let expected: Vec<String> = (1..=BATCHES).map(|n| n.to_string()).collect();
         assert_eq!(bodies, expected);

@@ -21,7 +21,7 @@ pub mod store;
 
 pub use lease::LeaseKeeper;
 pub use proof::{Intent, Observation, Settled};
-pub use session::{JournalError, Opening, OnCommit, SessionJournal, load};
+pub use session::{JournalError, OnCommit, Opening, SessionJournal, load};
 pub use store::{
     ActKeyRow, ActKeyState, Batch, Head, Lease, OpenIntentRow, Row, SessionRow, Store, StoreError,
 };

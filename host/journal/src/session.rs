@@ -92,7 +92,10 @@ pub async fn load(
     id: &SessionId,
 ) -> Result<Option<(Vec<Record>, Session)>, JournalError> {
     let rows = store.read(id, 1).await?;
-    let records = rows.iter().map(codec::decode).collect::<Result<Vec<_>, _>>()?;
+    let records = rows
+        .iter()
+        .map(codec::decode)
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Session::fold(&records)?.map(|session| (records, session)))
 }
 
@@ -154,13 +157,17 @@ impl SessionJournal {
     }
 
     fn over(opening: Opening, lease: Lease, session: Session) -> SessionJournal {
-        let keeper = LeaseKeeper::start(opening.store.clone(), opening.clock.clone(), lease.clone());
+        let keeper =
+            LeaseKeeper::start(opening.store.clone(), opening.clock.clone(), lease.clone());
         SessionJournal {
             opening,
             lease,
             _keeper: keeper,
             session: RwLock::new(session),
-            writer: Mutex::new(Writer { staged: Vec::new(), closed: None }),
+            writer: Mutex::new(Writer {
+                staged: Vec::new(),
+                closed: None,
+            }),
         }
     }
 
@@ -181,7 +188,10 @@ impl SessionJournal {
 
     /// Looks at the session as it is on disk.
     pub fn read<T>(&self, look: impl FnOnce(&Session) -> T) -> T {
-        let guard = self.session.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let guard = self
+            .session
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         look(&guard)
     }
 
@@ -237,7 +247,8 @@ impl SessionJournal {
             self.reached(Stage::ApprovalConsumed, Moment::Before, position);
         }
         self.reached(Stage::IntentDurable, Moment::Before, position);
-        self.append(vec![Event::IntentRecorded(recorded.clone())]).await?;
+        self.append(vec![Event::IntentRecorded(recorded.clone())])
+            .await?;
         self.reached(Stage::IntentDurable, Moment::After, position);
         if consumes {
             self.reached(Stage::ApprovalConsumed, Moment::After, position);
@@ -296,7 +307,12 @@ impl SessionJournal {
         let at_ms = self.now_ms();
         let mut records = Vec::with_capacity(events.len());
         for event in events {
-            let record = Record { seq: next.last_seq + 1, epoch: self.lease.epoch, at_ms, event };
+            let record = Record {
+                seq: next.last_seq + 1,
+                epoch: self.lease.epoch,
+                at_ms,
+                event,
+            };
             next.apply(&record)?;
             records.push(record);
         }
@@ -305,7 +321,10 @@ impl SessionJournal {
         for listener in &self.opening.listeners {
             listener.committed(&next, &records);
         }
-        *self.session.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = next;
+        *self
+            .session
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = next;
         Ok(())
     }
 }
@@ -313,5 +332,8 @@ impl SessionJournal {
 async fn take_lease(opening: &Opening, id: &SessionId) -> Result<Lease, JournalError> {
     let now_ms = opening.clock.now_ms();
     let dead = opening.holders_are_dead;
-    Ok(opening.store.lease(id, &opening.holder, now_ms, LEASE_TTL_MS, dead).await?)
+    Ok(opening
+        .store
+        .lease(id, &opening.holder, now_ms, LEASE_TTL_MS, dead)
+        .await?)
 }

@@ -59,7 +59,10 @@ pub struct Contract {
 
 /// The contract as the guest described it: nothing checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "field for field the record `contract` of wit/tool.wit")]
+#[expect(
+    missing_docs,
+    reason = "field for field the record `contract` of wit/tool.wit"
+)]
 pub struct Described {
     pub name: String,
     pub version: String,
@@ -120,17 +123,24 @@ impl Contract {
         let output_schema = object_schema("output-schema", &described.output_schema)?;
         match (&described.key, class.writes()) {
             (None, true) => {
-                let problem = format!("class {class} needs a key rule, such as `refund_{{order_id}}`");
+                let problem =
+                    format!("class {class} needs a key rule, such as `refund_{{order_id}}`");
                 return Err(wrong("key", problem));
             }
             (Some(_), false) => {
-                return Err(wrong("key", format!("class {class} has no effects to name")));
+                return Err(wrong(
+                    "key",
+                    format!("class {class} has no effects to name"),
+                ));
             }
             (Some(rule), true) => check_template(&rule.template, &input_schema)?,
             (None, false) => {}
         }
         if class == Class::Pure && !(described.egress.is_empty() && described.secrets.is_empty()) {
-            return Err(wrong("egress", "class pure reaches nothing: ask for no origin, no secret"));
+            return Err(wrong(
+                "egress",
+                "class pure reaches nothing: ask for no origin, no secret",
+            ));
         }
         Ok(Contract {
             name,
@@ -154,7 +164,9 @@ impl Contract {
 
     /// Fills the key template from an input, or says which field is missing or unfit.
     pub fn fill_key(&self, input: &Value) -> Result<Option<String>, String> {
-        let Some(rule) = &self.key else { return Ok(None) };
+        let Some(rule) = &self.key else {
+            return Ok(None);
+        };
         let mut key = String::new();
         for part in parse_template(&rule.template)? {
             match part {
@@ -258,7 +270,8 @@ fn check_template(template: &str, schema: &Value) -> Result<(), ContractError> {
         match part {
             Part::Text(text) if plain(text) => {}
             Part::Text(text) => {
-                let problem = format!("`{text}`: only letters, digits, `-`, `_`, `.` outside braces");
+                let problem =
+                    format!("`{text}`: only letters, digits, `-`, `_`, `.` outside braces");
                 return Err(wrong("key", problem));
             }
             Part::Field(field) => {
@@ -268,7 +281,10 @@ fn check_template(template: &str, schema: &Value) -> Result<(), ContractError> {
         }
     }
     if fields == 0 {
-        return Err(wrong("key", "it names no field: every call would be the same act"));
+        return Err(wrong(
+            "key",
+            "it names no field: every call would be the same act",
+        ));
     }
     Ok(())
 }
@@ -282,7 +298,10 @@ fn check_key_field(field: &str, schema: &Value) -> Result<(), ContractError> {
         return Err(wrong("key", format!("the input has no field `{field}`")));
     };
     if !required {
-        return Err(wrong("key", format!("`{field}` must be a required field of the input")));
+        return Err(wrong(
+            "key",
+            format!("`{field}` must be a required field of the input"),
+        ));
     }
     let property = disclosure::resolve(property, schema);
     let fits = match property.get("type").and_then(Value::as_str) {
@@ -293,7 +312,10 @@ fn check_key_field(field: &str, schema: &Value) -> Result<(), ContractError> {
     if fits {
         Ok(())
     } else {
-        Err(wrong("key", format!("`{field}` must be a string, an integer or a boolean")))
+        Err(wrong(
+            "key",
+            format!("`{field}` must be a string, an integer or a boolean"),
+        ))
     }
 }
 

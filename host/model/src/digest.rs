@@ -64,7 +64,9 @@ impl TryFrom<String> for Digest {
         if good {
             Ok(Digest(text))
         } else {
-            Err(format!("`{text}` is not a SHA-256 digest in lower-case hex"))
+            Err(format!(
+                "`{text}` is not a SHA-256 digest in lower-case hex"
+            ))
         }
     }
 }
@@ -98,11 +100,17 @@ mod tests {
         let a: Value = serde_json::from_str(r#"{"b": 1, "a": [1.0, "x"]}"#).expect("json");
         let b: Value = serde_json::from_str(r#"{ "a":[1, "x"],"b":1}"#).expect("json");
         assert_eq!(Digest::of_json(&a), Digest::of_json(&b));
-        assert_ne!(Digest::of_json(&a), Digest::of_json(&json!({"b": 2, "a": [1, "x"]})));
+        assert_ne!(
+            Digest::of_json(&a),
+            Digest::of_json(&json!({"b": 2, "a": [1, "x"]}))
+        );
     }
 
     #[test]
     fn parts_are_kept_apart() {
-        assert_ne!(Digest::of_parts("d", &["a", "b"]), Digest::of_parts("d", &["ab"]));
+        assert_ne!(
+            Digest::of_parts("d", &["a", "b"]),
+            Digest::of_parts("d", &["ab"])
+        );
     }
 }

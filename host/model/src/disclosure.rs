@@ -66,7 +66,12 @@ pub fn resolve<'a>(node: &'a Value, root: &'a Value) -> &'a Value {
 }
 
 fn walk(node: &Value, root: &Value, path: &str, depth: usize) -> Result<(), Undecided> {
-    let undecided = |path: &str, problem: String| Err(Undecided { path: path.to_owned(), problem });
+    let undecided = |path: &str, problem: String| {
+        Err(Undecided {
+            path: path.to_owned(),
+            problem,
+        })
+    };
     if depth > MAX_SCHEMA_DEPTH {
         return undecided(path, format!("nested deeper than {MAX_SCHEMA_DEPTH}"));
     }
@@ -87,7 +92,15 @@ fn walk(node: &Value, root: &Value, path: &str, depth: usize) -> Result<(), Unde
             }
         }
     }
-    for keyword in ["items", "additionalProperties", "not", "if", "then", "else", "contains"] {
+    for keyword in [
+        "items",
+        "additionalProperties",
+        "not",
+        "if",
+        "then",
+        "else",
+        "contains",
+    ] {
         if let Some(child) = node.get(keyword).filter(|c| c.is_object()) {
             let path = format!("{path}/{keyword}");
             if keyword == "additionalProperties" {
@@ -107,14 +120,22 @@ fn walk(node: &Value, root: &Value, path: &str, depth: usize) -> Result<(), Unde
 }
 
 fn decided(node: &Value, root: &Value, path: &str) -> Result<(), Undecided> {
-    if Disclosure::of(node).or_else(|| Disclosure::of(resolve(node, root))).is_some() {
+    if Disclosure::of(node)
+        .or_else(|| Disclosure::of(resolve(node, root)))
+        .is_some()
+    {
         return Ok(());
     }
     let problem = match node.get(KEYWORD) {
         None => format!("no `{KEYWORD}`; give it \"audit\", \"personal\" or \"secret\""),
-        Some(given) => format!("`{KEYWORD}` is {given}; it must be \"audit\", \"personal\" or \"secret\""),
+        Some(given) => {
+            format!("`{KEYWORD}` is {given}; it must be \"audit\", \"personal\" or \"secret\"")
+        }
     };
-    Err(Undecided { path: path.to_owned(), problem })
+    Err(Undecided {
+        path: path.to_owned(),
+        problem,
+    })
 }
 
 /// The value with every field that is not for audit masked, as its schema says. What the schema
@@ -175,7 +196,9 @@ fn property<'a>(node: &'a Value, root: &'a Value, name: &str) -> Option<&'a Valu
             .into_iter()
             .flatten()
             .find_map(|alternative| {
-                resolve(alternative, root).get("properties").and_then(|p| p.get(name))
+                resolve(alternative, root)
+                    .get("properties")
+                    .and_then(|p| p.get(name))
             });
         if found.is_some() {
             return found;
@@ -228,6 +251,9 @@ mod tests {
             "properties": {"a": {"x-disclosure": "audit", "type": "array",
                 "items": {"type": "object", "properties": {"b": {"type": "string"}}}}}
         });
-        assert_eq!(check(&schema).expect_err("b").path, "/properties/a/items/properties/b");
+        assert_eq!(
+            check(&schema).expect_err("b").path,
+            "/properties/a/items/properties/b"
+        );
     }
 }

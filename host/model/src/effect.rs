@@ -74,7 +74,10 @@ pub enum EffectError {
 impl EffectError {
     /// Denied, by this rule.
     pub fn denied(reason: Reason, detail: impl Into<String>) -> EffectError {
-        EffectError::Denied { reason, detail: detail.into() }
+        EffectError::Denied {
+            reason,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -125,7 +128,9 @@ mod body_text {
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Body::Text(text.to_owned()),
-            Err(_) => Body::Hex { hex: hex::encode(bytes) },
+            Err(_) => Body::Hex {
+                hex: hex::encode(bytes),
+            },
         }
         .serialize(s)
     }
@@ -145,9 +150,16 @@ mod tests {
     #[test]
     fn a_body_survives_the_journal_byte_for_byte() {
         for body in [&b"{\"a\": 1}"[..], b"", b"\xff\x00\xfe"] {
-            let response = Response { status: 200, headers: vec![], body: body.to_vec() };
+            let response = Response {
+                status: 200,
+                headers: vec![],
+                body: body.to_vec(),
+            };
             let text = serde_json::to_string(&response).expect("json");
-            assert_eq!(serde_json::from_str::<Response>(&text).expect("json"), response);
+            assert_eq!(
+                serde_json::from_str::<Response>(&text).expect("json"),
+                response
+            );
         }
     }
 

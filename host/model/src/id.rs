@@ -165,7 +165,16 @@ mod tests {
 
     #[test]
     fn ids_refuse_what_would_break_a_column_a_file_name_or_a_header() {
-        for bad in ["", "a b", "../x", "-rf", "a/b", "a\nb", "ü", &"x".repeat(129)] {
+        for bad in [
+            "",
+            "a b",
+            "../x",
+            "-rf",
+            "a/b",
+            "a\nb",
+            "ü",
+            &"x".repeat(129),
+        ] {
             assert!(SessionId::new(bad).is_err(), "{bad:?}");
         }
         assert!(SessionId::new("sess_88").is_ok());

@@ -9,9 +9,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::call::Position;
 use crate::digest::Digest;
 use crate::id::{SessionId, Tenant};
-use crate::call::Position;
 
 /// The host's name of a call: 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -120,8 +120,14 @@ mod tests {
 
     #[test]
     fn the_call_key_is_the_position_and_nothing_else() {
-        assert_eq!(key("s", 4, 0, "issue_refund"), key("s", 4, 0, "issue_refund"));
-        assert_ne!(key("s", 4, 0, "issue_refund"), key("s", 4, 1, "issue_refund"));
+        assert_eq!(
+            key("s", 4, 0, "issue_refund"),
+            key("s", 4, 0, "issue_refund")
+        );
+        assert_ne!(
+            key("s", 4, 0, "issue_refund"),
+            key("s", 4, 1, "issue_refund")
+        );
         assert_ne!(key("s", 1, 11, "t"), key("s", 11, 1, "t"));
     }
 
@@ -140,7 +146,10 @@ mod tests {
         let one = SessionId::new("one").expect("session");
         let two = SessionId::new("two").expect("session");
         let header = |scope, session| ActKey::new(scope, &tenant, session, "k".into()).header();
-        assert_ne!(header(KeyScope::Session, &one), header(KeyScope::Session, &two));
+        assert_ne!(
+            header(KeyScope::Session, &one),
+            header(KeyScope::Session, &two)
+        );
         assert_eq!(header(KeyScope::Tenant, &one), "k");
     }
 }

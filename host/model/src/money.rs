@@ -44,7 +44,10 @@ mod tests {
 
     #[test]
     fn priyas_sum_is_exact() {
-        let total: UsdMicros = [4_000, 5_000, 6_000, 3_000].map(UsdMicros).into_iter().sum();
+        let total: UsdMicros = [4_000, 5_000, 6_000, 3_000]
+            .map(UsdMicros)
+            .into_iter()
+            .sum();
         assert_eq!(total.to_string(), "0.018000");
     }
 }

@@ -73,7 +73,10 @@ impl Entry {
 
 /// Facts of a call that the guest may see (`context.call-info`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "field for field the record `call-info` of wit/tool.wit")]
+#[expect(
+    missing_docs,
+    reason = "field for field the record `call-info` of wit/tool.wit"
+)]
 pub struct CallInfo {
     pub tenant: String,
     pub session: String,

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::call::{Call, Position};
-use crate::event::*;
 use crate::effect::Outcome;
+use crate::event::*;
 use crate::id::ApprovalId;
 use crate::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use crate::reason::Reason;
@@ -149,9 +149,14 @@ impl CallState {
 
     /// Whether the call was done as far as the journal knows: it executed and returned output.
     pub fn settled_write(&self) -> bool {
-        let Some(observed) = &self.observed else { return false };
+        let Some(observed) = &self.observed else {
+            return false;
+        };
         matches!(observed.result, CallResult::Ok(_))
-            && matches!(observed.disposition, Disposition::Executed | Disposition::Probed)
+            && matches!(
+                observed.disposition,
+                Disposition::Executed | Disposition::Probed
+            )
             && !self.effects.is_empty()
     }
 }
@@ -170,6 +175,8 @@ pub struct TurnState {
 pub struct RunState {
     /// Its start.
     pub started: RunStarted,
+    /// When it began, milliseconds since the Unix epoch.
+    pub began_at_ms: u64,
     /// Its end; none if it died.
     pub ended: Option<RunEnded>,
 }
@@ -249,7 +256,9 @@ impl Session {
 
     /// The fold of all records of a session; none for no records.
     pub fn fold(records: &[Record]) -> Result<Option<Session>, IllegalEvent> {
-        let Some((first, rest)) = records.split_first() else { return Ok(None) };
+        let Some((first, rest)) = records.split_first() else {
+            return Ok(None);
+        };
         let mut session = Session::begin(first)?;
         for record in rest {
             session.apply(record)?;
@@ -264,7 +273,9 @@ impl Session {
 
     /// The call at a position.
     pub fn call(&self, position: Position) -> Option<&CallState> {
-        let turn = self.turns.get(position.iteration.checked_sub(1)? as usize)?;
+        let turn = self
+            .turns
+            .get(position.iteration.checked_sub(1)? as usize)?;
         turn.calls.get(position.ordinal as usize)
     }
 
@@ -272,7 +283,13 @@ impl Session {
     pub fn calls(&self) -> impl Iterator<Item = (Position, &CallState)> {
         self.turns.iter().flat_map(|turn| {
             turn.calls.iter().map(|c| {
-                (Position { iteration: turn.turn.iteration, ordinal: c.call.ordinal }, c)
+                (
+                    Position {
+                        iteration: turn.turn.iteration,
+                        ordinal: c.call.ordinal,
+                    },
+                    c,
+                )
             })
         })
     }
@@ -340,7 +357,11 @@ impl Session {
                 if self.status() == Status::Ended {
                     return Err("the session has ended".into());
                 }
-                self.runs.push(RunState { started: started.clone(), ended: None });
+                self.runs.push(RunState {
+                    started: started.clone(),
+                    began_at_ms: record.at_ms,
+                    ended: None,
+                });
                 Ok(())
             }
             Event::TurnTaken(turn) => self.take_turn(turn),
@@ -382,7 +403,12 @@ impl Session {
         if let Some((position, _)) = self.calls().find(|(_, c)| c.observed.is_none()) {
             return Err(format!("call {position} is not observed yet"));
         }
-        if turn.calls.iter().enumerate().any(|(i, c)| c.ordinal as usize != i) {
+        if turn
+            .calls
+            .iter()
+            .enumerate()
+            .any(|(i, c)| c.ordinal as usize != i)
+        {
             return Err("the ordinals of its calls are not 0, 1, 2, ...".into());
         }
         self.turns.push(Arc::new(TurnState {
@@ -437,8 +463,13 @@ impl Session {
 fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result<(), String> {
     let confirming = matches!(
         event,
-        Event::Probed(Probed { purpose: ProbePurpose::Confirm, .. })
-            | Event::Parked(Parked { reason: Reason::LedgerMismatch | Reason::FoundSeveral, .. })
+        Event::Probed(Probed {
+            purpose: ProbePurpose::Confirm,
+            ..
+        }) | Event::Parked(Parked {
+            reason: Reason::LedgerMismatch | Reason::FoundSeveral,
+            ..
+        })
     );
     if call.observed.is_some() && !confirming {
         return Err("the call is observed already".into());
@@ -478,7 +509,7 @@ fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result
         Event::Probed(probed) => match probed.purpose {
             ProbePurpose::Recovery => call.last_probe = Some(probed.clone()),
             ProbePurpose::Confirm => {
-                call.confirmed = matches!(probed.finding, Finding::Once { .. } | Finding::Unknown { .. });
+                call.confirmed = matches!(probed.finding, Finding::Once { .. });
             }
         },
         Event::Undone(_) => {
@@ -524,9 +555,18 @@ fn intend(call: &mut CallState, intent: &IntentRecorded, at_ms: u64) -> Result<(
         outcome: None,
         void: false,
     };
-    match call.effects.iter_mut().find(|e| e.intent.label == intent.label) {
+    match call
+        .effects
+        .iter_mut()
+        .find(|e| e.intent.label == intent.label)
+    {
         None if intent.attempt == 1 => call.effects.push(fresh),
-        None => return Err(format!("attempt {} of an effect that was never intended", intent.attempt)),
+        None => {
+            return Err(format!(
+                "attempt {} of an effect that was never intended",
+                intent.attempt
+            ));
+        }
         Some(known) => {
             if known.intent.key != intent.key {
                 return Err("an effect sent again must keep its key".into());

@@ -92,7 +92,10 @@ pub enum Admission {
 /// Why a run failed. A closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words are the field's own, from one closed list")]
+#[expect(
+    missing_docs,
+    reason = "the words are the field's own, from one closed list"
+)]
 pub enum FailureClass {
     ProviderTransient,
     ProviderOverloaded,

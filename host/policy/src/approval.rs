@@ -85,7 +85,10 @@ impl ApprovalRules {
             return Err(error(format!("longer than {MAX_RULE_BYTES} bytes")));
         }
         let program = Program::compile(text).map_err(|e| error(e.to_string()))?;
-        let rule = Rule { text: text.to_owned(), program };
+        let rule = Rule {
+            text: text.to_owned(),
+            program,
+        };
         let rules = self.by_tool.entry(tool.to_owned()).or_default();
         match when {
             When::Clear => rules.clear.push(rule),
@@ -97,10 +100,16 @@ impl ApprovalRules {
     /// Checks a tool's rules against its input schema: a rule that names a field which the input
     /// does not have would never clear, and its author would wonder.
     pub fn check_fields(&self, tool: &str, input_schema: &Value) -> Result<(), RuleError> {
-        let Some(rules) = self.by_tool.get(tool) else { return Ok(()) };
+        let Some(rules) = self.by_tool.get(tool) else {
+            return Ok(());
+        };
         for rule in rules.clear.iter().chain(&rules.hold) {
             for name in rule.program.references().variables() {
-                if input_schema.get("properties").and_then(|p| p.get(name)).is_none() {
+                if input_schema
+                    .get("properties")
+                    .and_then(|p| p.get(name))
+                    .is_none()
+                {
                     return Err(RuleError {
                         tool: tool.to_owned(),
                         rule: rule.text.clone(),
@@ -134,14 +143,21 @@ impl ApprovalRules {
         if !class.held_by_default() {
             return None;
         }
-        if rules.clear.iter().any(|rule| rule.evaluate(arguments) == Ok(true)) {
+        if rules
+            .clear
+            .iter()
+            .any(|rule| rule.evaluate(arguments) == Ok(true))
+        {
             return None;
         }
         let cleared_by: Vec<&str> = rules.clear.iter().map(|r| r.text.as_str()).collect();
         Some(if cleared_by.is_empty() {
             format!("class {class} waits for a person, and no rule clears it")
         } else {
-            format!("class {class} waits for a person: not `{}`", cleared_by.join("`, not `"))
+            format!(
+                "class {class} waits for a person: not `{}`",
+                cleared_by.join("`, not `")
+            )
         })
     }
 }
@@ -199,9 +215,16 @@ mod tests {
         assert!(!holds(json!({"amount_inr": 6400})));
         assert!(!holds(json!({"amount_inr": 50000})));
         assert!(holds(json!({"amount_inr": 50001})));
-        assert!(holds(json!({"amount_inr": "6400"})), "a text is not an amount");
+        assert!(
+            holds(json!({"amount_inr": "6400"})),
+            "a text is not an amount"
+        );
         assert!(holds(json!({})), "a missing field never clears");
-        assert!(rules.holds("other", Class::Irreversible, &json!({"amount_inr": 1})).is_some());
+        assert!(
+            rules
+                .holds("other", Class::Irreversible, &json!({"amount_inr": 1}))
+                .is_some()
+        );
     }
 
     #[test]
@@ -211,12 +234,20 @@ mod tests {
         assert!(holds(json!({"to": "a@b.c"})));
         assert!(!holds(json!({"to": "a@example.com"})));
         assert!(holds(json!({"to": 1})));
-        assert!(rules.holds("t", Class::ReadOnly, &json!({"to": "a@b.c"})).is_none());
+        assert!(
+            rules
+                .holds("t", Class::ReadOnly, &json!({"to": "a@b.c"}))
+                .is_none()
+        );
     }
 
     #[test]
     fn a_broken_rule_is_an_error_and_an_unknown_field_too() {
-        assert!(ApprovalRules::none().add("t", When::Clear, "amount <=").is_err());
+        assert!(
+            ApprovalRules::none()
+                .add("t", When::Clear, "amount <=")
+                .is_err()
+        );
         let rules = rules(When::Clear, "amuont <= 5");
         let schema = json!({"properties": {"amount": {}}});
         assert!(rules.check_fields("t", &schema).is_err());

@@ -76,7 +76,8 @@ impl Clearance {
 
     /// Whether a label can still be taken.
     pub fn check_label(&self, label: &str) -> Result<(), NoPermit> {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+        let plain =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
         if !label.is_empty() && (label.len() > MAX_LABEL_BYTES || !label.bytes().all(plain)) {
             return Err(NoPermit::Malformed(label.to_owned()));
         }

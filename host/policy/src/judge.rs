@@ -68,20 +68,35 @@ pub fn keys(
             let act = ActKey::new(rule.scope, tenant, id, key);
             (act.header(), Some(act))
         }
-        _ => (CallKey::new(tenant, id, position, &call.call.tool).to_string(), None),
+        _ => (
+            CallKey::new(tenant, id, position, &call.call.tool).to_string(),
+            None,
+        ),
     })
 }
 
 /// Judges a call.
 pub fn judge(facts: Facts<'_>) -> Judgement {
     let Some(call) = facts.session.call(facts.position) else {
-        return refuse(ErrorCode::Internal, Reason::UnknownTool, "there is no such call");
+        return refuse(
+            ErrorCode::Internal,
+            Reason::UnknownTool,
+            "there is no such call",
+        );
     };
     let Some(pin) = facts.session.pin(&call.call.tool) else {
-        let names: Vec<&str> =
-            facts.session.started.tools.iter().map(|t| t.contract.name.as_str()).collect();
-        let message =
-            format!("there is no tool `{}`; there are: {}", call.call.tool, names.join(", "));
+        let names: Vec<&str> = facts
+            .session
+            .started
+            .tools
+            .iter()
+            .map(|t| t.contract.name.as_str())
+            .collect();
+        let message = format!(
+            "there is no tool `{}`; there are: {}",
+            call.call.tool,
+            names.join(", ")
+        );
         return refuse(ErrorCode::NotFound, Reason::UnknownTool, message);
     };
     if let Some(problem) = facts.input_problem {
@@ -119,7 +134,10 @@ fn approve(
         return Ok(None);
     }
     let Some(state) = &call.approval else {
-        return match facts.rules.holds(&call.call.tool, pin.class, &call.call.arguments) {
+        return match facts
+            .rules
+            .holds(&call.call.tool, pin.class, &call.call.arguments)
+        {
             Some(why) => Err(Judgement::Hold { why }),
             None => Ok(None),
         };
@@ -128,13 +146,11 @@ fn approve(
     match state.verdict() {
         None if state.has_expired(facts.now_ms) => Err(Judgement::Expire { approval: id }),
         None => Err(Judgement::Wait { approval: id }),
-        Some(Verdict::Approved) if state.approval.args_digest != args_digest(call) => {
-            Err(refuse(
-                ErrorCode::Permission,
-                Reason::ApprovalRejected,
-                "the approval was given for other arguments",
-            ))
-        }
+        Some(Verdict::Approved) if state.approval.args_digest != args_digest(call) => Err(refuse(
+            ErrorCode::Permission,
+            Reason::ApprovalRejected,
+            "the approval was given for other arguments",
+        )),
         Some(Verdict::Approved) => Ok(Some(id)),
         Some(Verdict::Rejected) => {
             let decision = state.decision.as_ref();

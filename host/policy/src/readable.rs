@@ -55,7 +55,10 @@ mod tests {
     #[test]
     fn what_hides_or_pretends_is_shown() {
         let check = |given: &str, expected: &str| assert_eq!(make_readable(given), expected);
-        check("Refund Rs 72,000\nfor 448200", "Refund Rs 72,000\nfor 448200");
+        check(
+            "Refund Rs 72,000\nfor 448200",
+            "Refund Rs 72,000\nfor 448200",
+        );
         check("\u{430}lice", "\u{430}[U+0430]lice");
         check("a\u{200b}b", "a[U+200B]b");
         check("pay \u{202e}001", "pay [U+202E]001");
@@ -63,6 +66,9 @@ mod tests {
         check("tab\there", "tab[U+0009]here");
         check("\u{ff11}00", "\u{ff11}[U+FF11]00");
         check("\u{e0041}", "[U+E0041]");
-        check("\u{20b9}500, 日本, \u{e9}t\u{e9}", "\u{20b9}500, 日本, \u{e9}t\u{e9}");
+        check(
+            "\u{20b9}500, 日本, \u{e9}t\u{e9}",
+            "\u{20b9}500, 日本, \u{e9}t\u{e9}",
+        );
     }
 }

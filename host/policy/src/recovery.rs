@@ -110,7 +110,10 @@ fn bounded(doubt: &Doubt) -> Cure {
     } else {
         Cure::Park(
             Reason::ResendExhausted,
-            format!("sent {} times, and nobody knows whether it was done", doubt.sent),
+            format!(
+                "sent {} times, and nobody knows whether it was done",
+                doubt.sent
+            ),
         )
     }
 }
@@ -144,7 +147,9 @@ mod tests {
     }
 
     fn once() -> Option<Finding> {
-        Some(Finding::Once { output: "{}".into() })
+        Some(Finding::Once {
+            output: "{}".into(),
+        })
     }
 
     fn unknown() -> Option<Finding> {
@@ -157,8 +162,14 @@ mod tests {
         for class in [Reversible, External, Irreversible] {
             for keeps in [true, false] {
                 assert_eq!(cure(&doubt(class, keeps, None)), Cure::Probe);
-                assert_eq!(cure(&doubt(class, keeps, once())), Cure::Accept("{}".into()));
-                assert_eq!(cure(&doubt(class, keeps, Some(Finding::Absent))), Cure::SendAgain);
+                assert_eq!(
+                    cure(&doubt(class, keeps, once())),
+                    Cure::Accept("{}".into())
+                );
+                assert_eq!(
+                    cure(&doubt(class, keeps, Some(Finding::Absent))),
+                    Cure::SendAgain
+                );
                 let several = Some(Finding::Several { times: 2 });
                 assert!(matches!(
                     cure(&doubt(class, keeps, several)),
@@ -178,9 +189,15 @@ mod tests {
 
     #[test]
     fn absent_is_believed_only_when_it_had_time_to_show() {
-        let early = Doubt { now_ms: 10, ..doubt(Class::External, false, Some(Finding::Absent)) };
+        let early = Doubt {
+            now_ms: 10,
+            ..doubt(Class::External, false, Some(Finding::Absent))
+        };
         assert_eq!(cure(&early), Cure::WaitUntil(1000));
-        let keeps = Doubt { keeps_keys: true, ..early };
+        let keeps = Doubt {
+            keeps_keys: true,
+            ..early
+        };
         assert_eq!(cure(&keeps), Cure::SendAgain);
     }
 
@@ -206,9 +223,15 @@ mod tests {
 
     #[test]
     fn an_output_of_one_effect_never_stands_for_a_call_of_several() {
-        let d = Doubt { one_of_several: true, ..doubt(Class::External, false, once()) };
+        let d = Doubt {
+            one_of_several: true,
+            ..doubt(Class::External, false, once())
+        };
         assert!(matches!(cure(&d), Cure::Park(..)));
-        let d = Doubt { one_of_several: true, ..doubt(Class::External, true, once()) };
+        let d = Doubt {
+            one_of_several: true,
+            ..doubt(Class::External, true, once())
+        };
         assert_eq!(cure(&d), Cure::SendAgain);
     }
 }

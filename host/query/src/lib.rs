@@ -1,1 +1,42 @@
-//! On-call questions over the journal: traces, sessions, parked calls.
+//! On-call questions, answered from the journal alone: nothing here writes.
+//!
+//! * [`tree`] prints the traces of a session.
+//! * [`waiting`] lists what waits for a person: approvals and parked calls.
+
+pub mod tree;
+pub mod waiting;
+
+use stoplog_journal::{JournalError, Store, load};
+use stoplog_model::{Record, Session, SessionId};
+
+/// A session with its records.
+pub struct Loaded {
+    /// Every record, in order.
+    pub records: Vec<Record>,
+    /// Their fold.
+    pub session: Session,
+}
+
+/// Loads every session, the latest first.
+pub async fn all(store: &dyn Store) -> Result<Vec<Loaded>, JournalError> {
+    let mut loaded = Vec::new();
+    for row in store.sessions(None).await? {
+        let Ok(id) = SessionId::new(row.session) else { continue };
+        if let Some((records, session)) = load(store, &id).await? {
+            loaded.push(Loaded { records, session });
+        }
+    }
+    Ok(loaded)
+}
+
+/// The session of this id, or the one with a run of this trace id.
+pub async fn find(store: &dyn Store, what: &str) -> Result<Option<Loaded>, JournalError> {
+    if let Ok(id) = SessionId::new(what)
+        && let Some((records, session)) = load(store, &id).await?
+    {
+        return Ok(Some(Loaded { records, session }));
+    }
+    let has_trace =
+        |s: &Session| s.runs.iter().any(|r| r.started.trace_id.as_str() == what);
+    Ok(all(store).await?.into_iter().find(|l| has_trace(&l.session)))
+}

@@ -63,7 +63,10 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Error(e)) => return Err(unwritable(&file, e)),
         };
-        Ok(DataDir { path: path.to_owned(), lock })
+        Ok(DataDir {
+            path: path.to_owned(),
+            lock,
+        })
     }
 
     /// Whether this process has the lock: then no other host lives here.
@@ -100,7 +103,11 @@ impl DataDir {
 /// Who has the lock, as the file says.
 pub fn read_holder(path: &Path) -> Option<String> {
     let mut text = String::new();
-    File::open(path.join("host.lock")).ok()?.take(256).read_to_string(&mut text).ok()?;
+    File::open(path.join("host.lock"))
+        .ok()?
+        .take(256)
+        .read_to_string(&mut text)
+        .ok()?;
     Some(text.trim().to_owned()).filter(|t| !t.is_empty())
 }
 
@@ -124,8 +131,16 @@ mod tests {
         let first = DataDir::for_host(&path, "host a (pid 1)").expect("first");
         let error = DataDir::for_host(&path, "host b").expect_err("second");
         assert!(error.to_string().contains("host a (pid 1)"), "{error}");
-        assert!(!DataDir::beside_host(&path, "cli").expect("beside").is_locked());
+        assert!(
+            !DataDir::beside_host(&path, "cli")
+                .expect("beside")
+                .is_locked()
+        );
         drop(first);
-        assert!(DataDir::for_host(&path, "host b").expect("after").is_locked());
+        assert!(
+            DataDir::for_host(&path, "host b")
+                .expect("after")
+                .is_locked()
+        );
     }
 }

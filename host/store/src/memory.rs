@@ -37,7 +37,9 @@ impl MemoryStore {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.tables
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -45,7 +47,10 @@ impl Tables {
     fn check_epoch(&self, session: &str, had: u64) -> Result<&Kept, StoreError> {
         match self.sessions.get(session) {
             Some(kept) if kept.epoch == had => Ok(kept),
-            other => Err(StoreError::Fenced { had, now: other.map_or(0, |k| k.epoch) }),
+            other => Err(StoreError::Fenced {
+                had,
+                now: other.map_or(0, |k| k.epoch),
+            }),
         }
     }
 
@@ -76,7 +81,12 @@ impl Store for MemoryStore {
         tables.check(&batch)?;
         let session = batch.session.clone();
         for row in batch.opened {
-            let key = (session.clone(), row.iteration, row.ordinal, row.label.clone());
+            let key = (
+                session.clone(),
+                row.iteration,
+                row.ordinal,
+                row.label.clone(),
+            );
             tables.open.insert(key, row);
         }
         for (iteration, ordinal, label) in batch.closed {
@@ -86,7 +96,9 @@ impl Store for MemoryStore {
             });
         }
         for claim in batch.claims {
-            tables.acts.insert((claim.scope.clone(), claim.key.clone()), claim);
+            tables
+                .acts
+                .insert((claim.scope.clone(), claim.key.clone()), claim);
         }
         for (scope, key, iteration, ordinal) in batch.released {
             let act = (scope, key);
@@ -105,7 +117,10 @@ impl Store for MemoryStore {
 
     async fn read(&self, session: &SessionId, from_seq: u64) -> Result<Vec<Row>, StoreError> {
         let tables = self.tables();
-        let rows = tables.sessions.get(session.as_str()).map_or(&[][..], |k| &k.rows);
+        let rows = tables
+            .sessions
+            .get(session.as_str())
+            .map_or(&[][..], |k| &k.rows);
         Ok(rows.iter().filter(|r| r.seq >= from_seq).cloned().collect())
     }
 
@@ -139,14 +154,21 @@ impl Store for MemoryStore {
         let mut tables = self.tables();
         tables.check_epoch(&lease.session, lease.epoch)?;
         let kept = tables.sessions.entry(lease.session.clone()).or_default();
-        kept.lease = Some(Lease { expires_at_ms: until_ms, ..lease.clone() });
+        kept.lease = Some(Lease {
+            expires_at_ms: until_ms,
+            ..lease.clone()
+        });
         Ok(())
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         let mut tables = self.tables();
         if tables.check_epoch(&lease.session, lease.epoch).is_ok() {
-            tables.sessions.entry(lease.session.clone()).or_default().lease = None;
+            tables
+                .sessions
+                .entry(lease.session.clone())
+                .or_default()
+                .lease = None;
         }
         Ok(())
     }
@@ -168,12 +190,20 @@ impl Store for MemoryStore {
                 })
             })
             .collect();
-        rows.sort_by(|a, b| b.updated_at_ms.cmp(&a.updated_at_ms).then(a.session.cmp(&b.session)));
+        rows.sort_by(|a, b| {
+            b.updated_at_ms
+                .cmp(&a.updated_at_ms)
+                .then(a.session.cmp(&b.session))
+        });
         Ok(rows)
     }
 
     async fn act_key(&self, scope: &str, key: &str) -> Result<Option<ActKeyRow>, StoreError> {
-        Ok(self.tables().acts.get(&(scope.to_owned(), key.to_owned())).cloned())
+        Ok(self
+            .tables()
+            .acts
+            .get(&(scope.to_owned(), key.to_owned()))
+            .cloned())
     }
 
     async fn open_intents(&self) -> Result<Vec<OpenIntentRow>, StoreError> {

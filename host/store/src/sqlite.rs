@@ -95,7 +95,12 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let path = self.path.clone();
         let readers = self.readers.clone();
-        let lock = move || readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
+        let lock = move || {
+            readers
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
+                .pop()
+        };
         let readers = self.readers.clone();
         let work = move || {
             let connection = match lock() {
@@ -103,7 +108,9 @@ impl SqliteStore {
                 None => connection::open_for_reading(&path)?,
             };
             let result = query(&connection).map_err(connection::read_error)?;
-            let mut pool = readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut pool = readers
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             if pool.len() < READERS {
                 pool.push(connection);
             }
@@ -128,7 +135,8 @@ impl Drop for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
-        self.write(|reply| Job::Append(Box::new(batch), reply)).await
+        self.write(|reply| Job::Append(Box::new(batch), reply))
+            .await
     }
 
     async fn read(&self, session: &SessionId, from_seq: u64) -> Result<Vec<Row>, StoreError> {
@@ -146,7 +154,13 @@ impl Store for SqliteStore {
     ) -> Result<Lease, StoreError> {
         let session = session.to_string();
         let holder = holder.to_owned();
-        let job = LeaseJob { session, holder, now_ms, ttl_ms, holder_is_dead };
+        let job = LeaseJob {
+            session,
+            holder,
+            now_ms,
+            ttl_ms,
+            holder_is_dead,
+        };
         self.write(|reply| Job::Lease(job, reply)).await
     }
 
@@ -162,7 +176,8 @@ impl Store for SqliteStore {
 
     async fn sessions(&self, only: Option<&SessionId>) -> Result<Vec<SessionRow>, StoreError> {
         let only = only.map(SessionId::to_string);
-        self.query(move |c| read::sessions(c, only.as_deref())).await
+        self.query(move |c| read::sessions(c, only.as_deref()))
+            .await
     }
 
     async fn act_key(&self, scope: &str, key: &str) -> Result<Option<ActKeyRow>, StoreError> {

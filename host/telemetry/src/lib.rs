@@ -1,1 +1,17 @@
-//! Events to spans, redaction at the source, JSONL.
+//! Spans: made from events, and from nothing else.
+//!
+//! * [`Span`] has its required fields without `Option`: a span without a tenant cannot be built.
+//! * [`SpanMaker`] folds the records of a session and is the only maker of spans. The same records
+//!   give the same spans with the same ids, so whatever holds spans can be rebuilt.
+//! * [`JsonlSink`] writes them as lines with the literal field names of requirements 28 to 34.
+//!
+//! Redaction happens when a span is made (requirement 60): what `x-disclosure` hides never
+//! reaches a sink. A call whose host died has a span too: the next run makes it.
+
+mod jsonl;
+mod maker;
+mod span;
+
+pub use jsonl::JsonlSink;
+pub use maker::{SpanMaker, spans};
+pub use span::{Common, Detail, Span, StepStatus, ToolStatus};

@@ -18,7 +18,10 @@ fn described(key: Option<&str>) -> Described {
         description: "Pays back.".into(),
         input_schema: schema.to_string(),
         output_schema: json!({"type": "object", "properties": {}}).to_string(),
-        key: key.map(|template| KeyRule { template: template.into(), scope: KeyScope::Tenant }),
+        key: key.map(|template| KeyRule {
+            template: template.into(),
+            scope: KeyScope::Tenant,
+        }),
         keeps_keys: true,
         settles_within_ms: 0,
         timeout_ms: 1000,
@@ -59,17 +62,27 @@ fn a_field_without_disclosure_is_refused_by_name() {
     .to_string();
     let error = Contract::check(d, Class::External).expect_err("undecided");
     assert_eq!(error.reason, Reason::ToolFieldUndecided);
-    assert!(error.to_string().contains("/properties/order_id"), "{error}");
+    assert!(
+        error.to_string().contains("/properties/order_id"),
+        "{error}"
+    );
 }
 
 #[test]
 fn filled_keys_are_plain_and_bounded() {
-    let contract = Contract::check(described(Some("refund_{order_id}_{amount}")), Class::External)
-        .expect("contract");
+    let contract = Contract::check(
+        described(Some("refund_{order_id}_{amount}")),
+        Class::External,
+    )
+    .expect("contract");
     let fill = |order: &str| contract.fill_key(&json!({"order_id": order, "amount": 5}));
     assert_eq!(fill("448100"), Ok(Some("refund_448100_5".into())));
     assert_eq!(fill("a\r\nb~"), Ok(Some("refund_a%0D%0Ab%7E_5".into())));
     assert!(fill(&"x".repeat(300)).is_err());
-    assert!(contract.fill_key(&json!({"order_id": "1", "amount": 1.5})).is_err());
+    assert!(
+        contract
+            .fill_key(&json!({"order_id": "1", "amount": 1.5}))
+            .is_err()
+    );
     assert!(contract.fill_key(&json!({"order_id": "1"})).is_err());
 }

@@ -7,7 +7,10 @@ use crate::id::{SessionId, Tenant, TraceId};
 use crate::money::UsdMicros;
 use crate::turn::FinishReason;
 
-const AT: Position = Position { iteration: 1, ordinal: 0 };
+const AT: Position = Position {
+    iteration: 1,
+    ordinal: 0,
+};
 
 fn records(events: Vec<Event>) -> Vec<Record> {
     let started = Event::SessionStarted(SessionStarted {
@@ -31,7 +34,12 @@ fn records(events: Vec<Event>) -> Vec<Record> {
         .into_iter()
         .chain(events)
         .enumerate()
-        .map(|(i, event)| Record { seq: i as u64 + 1, epoch: 1, at_ms: 1000 + i as u64, event })
+        .map(|(i, event)| Record {
+            seq: i as u64 + 1,
+            epoch: 1,
+            at_ms: 1000 + i as u64,
+            event,
+        })
         .collect()
 }
 
@@ -61,8 +69,12 @@ fn turn(iteration: u32) -> Event {
 }
 
 fn intent(key: &str, attempt: u32, approval: Option<&str>) -> Event {
-    let request =
-        Request { method: "POST".into(), url: "http://x/".into(), headers: vec![], body: vec![] };
+    let request = Request {
+        method: "POST".into(),
+        url: "http://x/".into(),
+        headers: vec![],
+        body: vec![],
+    };
     Event::IntentRecorded(IntentRecorded {
         position: AT,
         label: String::new(),
@@ -108,7 +120,9 @@ fn outcome(attempt: u32) -> Event {
         position: AT,
         label: String::new(),
         attempt,
-        outcome: Outcome::Unanswered { why: "reset".into() },
+        outcome: Outcome::Unanswered {
+            why: "reset".into(),
+        },
         latency_ms: 1,
     })
 }
@@ -131,22 +145,52 @@ fn legal_and_illegal_orders() {
     check(vec![turn(1), turn(2)], Err("call 1.0 is not observed yet"));
     check(vec![intent("k", 1, None)], Err("no call 1.0"));
     check(vec![turn(1), outcome(1)], Err("no open intent"));
-    check(vec![turn(1), intent("k", 1, None), outcome(1), outcome(1)], Err("no open intent"));
-    check(vec![turn(1), intent("k", 2, None)], Err("never intended"));
-    check(vec![turn(1), intent("k", 1, None), intent("k", 1, None)], Err("attempt 2 was expected"));
-    check(vec![turn(1), intent("k", 1, None), intent("other", 2, None)], Err("keep its key"));
-    check(vec![turn(1), intent("k", 1, None), intent("k", 2, None)], Ok(()));
     check(
-        vec![turn(1), approval(b"args"), decided(Approved), intent("k", 1, Some("ap_1"))],
+        vec![turn(1), intent("k", 1, None), outcome(1), outcome(1)],
+        Err("no open intent"),
+    );
+    check(vec![turn(1), intent("k", 2, None)], Err("never intended"));
+    check(
+        vec![turn(1), intent("k", 1, None), intent("k", 1, None)],
+        Err("attempt 2 was expected"),
+    );
+    check(
+        vec![turn(1), intent("k", 1, None), intent("other", 2, None)],
+        Err("keep its key"),
+    );
+    check(
+        vec![turn(1), intent("k", 1, None), intent("k", 2, None)],
         Ok(()),
     );
-    check(vec![turn(1), approval(b"args"), intent("k", 1, Some("ap_1"))], Err("is not given"));
     check(
-        vec![turn(1), approval(b"args"), decided(Rejected), intent("k", 1, Some("ap_1"))],
+        vec![
+            turn(1),
+            approval(b"args"),
+            decided(Approved),
+            intent("k", 1, Some("ap_1")),
+        ],
+        Ok(()),
+    );
+    check(
+        vec![turn(1), approval(b"args"), intent("k", 1, Some("ap_1"))],
         Err("is not given"),
     );
     check(
-        vec![turn(1), approval(b"else"), decided(Approved), intent("k", 1, Some("ap_1"))],
+        vec![
+            turn(1),
+            approval(b"args"),
+            decided(Rejected),
+            intent("k", 1, Some("ap_1")),
+        ],
+        Err("is not given"),
+    );
+    check(
+        vec![
+            turn(1),
+            approval(b"else"),
+            decided(Approved),
+            intent("k", 1, Some("ap_1")),
+        ],
         Err("other arguments"),
     );
     check(
@@ -160,7 +204,12 @@ fn legal_and_illegal_orders() {
         Err("consumed already"),
     );
     check(
-        vec![turn(1), approval(b"args"), decided(Approved), decided(Approved)],
+        vec![
+            turn(1),
+            approval(b"args"),
+            decided(Approved),
+            decided(Approved),
+        ],
         Err("decided already"),
     );
 }
@@ -169,12 +218,22 @@ fn legal_and_illegal_orders() {
 fn a_missing_event_is_noticed() {
     let mut all = records(vec![turn(1), intent("k", 1, None), outcome(1)]);
     all.remove(3);
-    assert!(Session::fold(&all).expect_err("gap").to_string().contains("seq 4 was expected"));
+    assert!(
+        Session::fold(&all)
+            .expect_err("gap")
+            .to_string()
+            .contains("seq 4 was expected")
+    );
 }
 
 #[test]
 fn every_event_survives_its_encoding() {
-    for record in records(vec![turn(1), approval(b"a"), decided(Verdict::Expired), outcome(1)]) {
+    for record in records(vec![
+        turn(1),
+        approval(b"a"),
+        decided(Verdict::Expired),
+        outcome(1),
+    ]) {
         let text = serde_json::to_string(&record.event).expect("json");
         let back: Event = serde_json::from_str(&text).expect("json");
         assert_eq!(back, record.event);

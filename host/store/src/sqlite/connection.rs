@@ -59,9 +59,11 @@ fn read_back(connection: &Connection) -> Result<(), StoreError> {
 fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let there: Option<i64> = connection
-        .query_row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'", [], |r| {
-            r.get(0)
-        })
+        .query_row(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'",
+            [],
+            |r| r.get(0),
+        )
         .optional()?;
     if there.is_none() {
         connection.execute_batch(SCHEMA)?;
@@ -71,11 +73,16 @@ fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
 
 fn check_format(connection: &Connection) -> Result<(), StoreError> {
     let text: String = connection
-        .query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| r.get(0))
+        .query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| {
+            r.get(0)
+        })
         .map_err(read_error)?;
     match text.parse::<u32>() {
         Ok(found) if found <= FORMAT => Ok(()),
-        Ok(found) => Err(StoreError::Newer { found, known: FORMAT }),
+        Ok(found) => Err(StoreError::Newer {
+            found,
+            known: FORMAT,
+        }),
         Err(_) => Err(StoreError::Corrupt(format!("its format is `{text}`"))),
     }
 }
@@ -85,7 +92,11 @@ pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
     let found: String = connection
         .pragma_query_value(None, "quick_check", |r| r.get(0))
         .map_err(read_error)?;
-    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt(found)) }
+    if found == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt(found))
+    }
 }
 
 /// Opens the file for looking: nothing can be written through it.

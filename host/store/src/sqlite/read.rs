@@ -85,7 +85,11 @@ pub(super) fn act_key(
             ordinal: r.get(5)?,
             args_digest: r.get(6)?,
             // What is not known to be done is in flight: that refuses, and never repeats.
-            state: if state == DONE { ActKeyState::Done } else { ActKeyState::InFlight },
+            state: if state == DONE {
+                ActKeyState::Done
+            } else {
+                ActKeyState::InFlight
+            },
             seq: r.get(8)?,
         })
     })

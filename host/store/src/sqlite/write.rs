@@ -114,7 +114,10 @@ fn finish<T: 'static>(
         Err(error @ (StoreError::Unwritable(_) | StoreError::Corrupt(_))) => {
             Err((error, tell_failure(reply)))
         }
-        Err(refused) => match c.execute_batch("ROLLBACK TO job; RELEASE job").map_err(write_error) {
+        Err(refused) => match c
+            .execute_batch("ROLLBACK TO job; RELEASE job")
+            .map_err(write_error)
+        {
             Ok(()) => {
                 let _ = reply.send(Err(refused));
                 Ok(None)
@@ -124,9 +127,7 @@ fn finish<T: 'static>(
     }
 }
 
-fn tell_failure<T: 'static>(
-    reply: tokio::sync::oneshot::Sender<Result<T, StoreError>>,
-) -> Told {
+fn tell_failure<T: 'static>(reply: tokio::sync::oneshot::Sender<Result<T, StoreError>>) -> Told {
     Box::new(move |result| {
         if let Err(error) = result {
             let _ = reply.send(Err(error));
@@ -137,11 +138,17 @@ fn tell_failure<T: 'static>(
 fn check_epoch(c: &Connection, session: &str, had: u64) -> Result<u64, StoreError> {
     let found: Option<(u64, u64)> = c
         .prepare_cached("SELECT lease_epoch, last_seq FROM sessions WHERE session_id = ?1")
-        .and_then(|mut s| s.query_row([session], |r| Ok((r.get(0)?, r.get(1)?))).optional())
+        .and_then(|mut s| {
+            s.query_row([session], |r| Ok((r.get(0)?, r.get(1)?)))
+                .optional()
+        })
         .map_err(write_error)?;
     match found {
         Some((now, last_seq)) if now == had => Ok(last_seq),
-        other => Err(StoreError::Fenced { had, now: other.map_or(0, |(now, _)| now) }),
+        other => Err(StoreError::Fenced {
+            had,
+            now: other.map_or(0, |(now, _)| now),
+        }),
     }
 }
 
@@ -199,16 +206,18 @@ fn insert_row(c: &Connection, session: &str, row: &Row) -> rusqlite::Result<()> 
 
 fn small_tables(c: &Connection, batch: &Batch, last: u64) -> rusqlite::Result<()> {
     for open in &batch.opened {
-        c.prepare_cached("INSERT OR REPLACE INTO open_intents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-            .execute(params![
-                open.session,
-                open.iteration,
-                open.ordinal,
-                open.label,
-                open.key,
-                open.attempt,
-                open.at_ms
-            ])?;
+        c.prepare_cached(
+            "INSERT OR REPLACE INTO open_intents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            open.session,
+            open.iteration,
+            open.ordinal,
+            open.label,
+            open.key,
+            open.attempt,
+            open.at_ms
+        ])?;
     }
     for (iteration, ordinal, label) in &batch.closed {
         c.prepare_cached(
@@ -272,13 +281,16 @@ fn lease(c: &Connection, job: &LeaseJob) -> Result<Lease, StoreError> {
             "SELECT lease_holder, lease_epoch, lease_expires_ms FROM sessions
              WHERE session_id = ?1",
         )
-        .and_then(|mut s| {
-            s.query_row([&job.session], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
-        })
+        .and_then(|mut s| s.query_row([&job.session], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))))
         .map_err(write_error)?;
     if let Some(holder) = holder.filter(|_| expires_at_ms > job.now_ms && !job.holder_is_dead) {
         let session = job.session.clone();
-        return Err(StoreError::Leased(Lease { session, holder, epoch, expires_at_ms }));
+        return Err(StoreError::Leased(Lease {
+            session,
+            holder,
+            epoch,
+            expires_at_ms,
+        }));
     }
     let lease = Lease {
         session: job.session.clone(),
@@ -291,7 +303,12 @@ fn lease(c: &Connection, job: &LeaseJob) -> Result<Lease, StoreError> {
          WHERE session_id = ?1",
     )
     .and_then(|mut s| {
-        s.execute(params![lease.session, lease.holder, lease.epoch, lease.expires_at_ms])
+        s.execute(params![
+            lease.session,
+            lease.holder,
+            lease.epoch,
+            lease.expires_at_ms
+        ])
     })
     .map_err(write_error)?;
     Ok(lease)

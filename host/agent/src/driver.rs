@@ -1,0 +1,221 @@
+//! Performs steps until the run ends.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use stoplog_dispatch::{Dispatched, Dispatcher, Wait};
+use stoplog_journal::{JournalError, SessionJournal};
+use stoplog_llm::Model;
+use stoplog_model::event::{
+    Event, ModelFailed, RunEnded, RunOutcome, RunStarted, TurnRejected,
+};
+use stoplog_model::port::Clock;
+use stoplog_model::turn::{Admission, FailureClass};
+use stoplog_model::{ApprovalId, Position, Reason, TraceId};
+
+use crate::prompt;
+use crate::step::{Step, next};
+
+/// What makes a run this one.
+#[derive(Debug, Clone)]
+pub struct RunSpec {
+    /// The run's trace: new for each run.
+    pub trace_id: TraceId,
+    /// Which host runs it.
+    pub host: String,
+}
+
+/// How a run ended. Durable by the time that anybody holds one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// As in the journal.
+    pub ended: RunEnded,
+    /// The approval that it waits for, if it waits for one.
+    pub approval: Option<ApprovalId>,
+}
+
+/// Runs sessions. One for all sessions of a host; keeps no state.
+pub struct Driver {
+    dispatcher: Dispatcher,
+    model: Arc<dyn Model>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Driver {
+    /// A driver.
+    pub fn new(dispatcher: Dispatcher, model: Arc<dyn Model>, clock: Arc<dyn Clock>) -> Driver {
+        Driver { dispatcher, model, clock }
+    }
+
+    /// Takes a session as far as it gets: its first run, or a resume. Everything that it needs to
+    /// know is in the journal.
+    pub async fn run(
+        &self,
+        journal: &Arc<SessionJournal>,
+        spec: RunSpec,
+    ) -> Result<Ended, JournalError> {
+        let started = journal.read(|session| {
+            let before = session.last_run();
+            RunStarted {
+                trace_id: spec.trace_id,
+                host: spec.host,
+                resumed_from: before.map(|r| r.started.trace_id.clone()),
+                at_iteration: session.current_iteration(),
+                after_crash: before.is_some_and(|r| r.ended.is_none()),
+            }
+        });
+        let after_crash = started.after_crash;
+        journal.append(vec![Event::RunStarted(started)]).await?;
+        if after_crash && let Some(ended) = self.confirm_writes(journal).await? {
+            return Ok(ended);
+        }
+        loop {
+            let step = journal.read(next);
+            let ended = match step {
+                Step::AskModel { iteration } => self.ask_model(journal, iteration).await?,
+                Step::Run(positions) => self.run_calls(journal, positions).await?,
+                Step::Finish { answer } => {
+                    Some(self.end(journal, success(answer), None).await?)
+                }
+                Step::Fail { reason, failure, message } => {
+                    let ended = failed(Some(reason), failure, message);
+                    Some(self.end(journal, ended, None).await?)
+                }
+            };
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// After a crash every settled write is asked for at the far side (requirement 16).
+    async fn confirm_writes(
+        &self,
+        journal: &Arc<SessionJournal>,
+    ) -> Result<Option<Ended>, JournalError> {
+        let settled: Vec<Position> = journal.read(|session| {
+            let to_confirm = session.calls().filter(|(_, c)| {
+                c.settled_write() && !c.confirmed && c.parked.is_none()
+            });
+            to_confirm.map(|(position, _)| position).collect()
+        });
+        let mut wait = None;
+        for position in settled {
+            let disagreement = self.dispatcher.confirm(journal, position).await?;
+            wait = wait.or(disagreement);
+        }
+        match wait {
+            Some(wait) => Ok(Some(self.interrupt(journal, wait).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn ask_model(
+        &self,
+        journal: &Arc<SessionJournal>,
+        iteration: u32,
+    ) -> Result<Option<Ended>, JournalError> {
+        let request = journal.read(|session| prompt::request(session, iteration));
+        let turn = match self.model.turn(&request, &*self.clock).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                let event = Event::ModelFailed(ModelFailed {
+                    iteration,
+                    model_id: self.model.model_id().to_owned(),
+                    attempts: error.attempts,
+                    failure: error.failure,
+                });
+                journal.stage(event).await;
+                let ended = failed(Some(Reason::ModelUnavailable), error.failure, error.message);
+                return Ok(Some(self.end(journal, ended, None).await?));
+            }
+        };
+        match turn.finish.admits(!turn.calls.is_empty()) {
+            Admission::Dispatch | Admission::Answer => {
+                journal.take_turn(turn).await?;
+                Ok(None)
+            }
+            Admission::Fail(failure) => {
+                let message = format!(
+                    "the model stopped with `{}`: its turn is neither an answer nor a call",
+                    turn.finish_raw
+                );
+                journal.stage(Event::TurnRejected(TurnRejected { turn, failure })).await;
+                let ended = failed(Some(Reason::ModelAnswerUnusable), failure, message);
+                Ok(Some(self.end(journal, ended, None).await?))
+            }
+        }
+    }
+
+    /// Reads at once, a write alone. Every call is taken as far as it gets before the run ends,
+    /// so that nothing is left half done by a neighbour's wait.
+    async fn run_calls(
+        &self,
+        journal: &Arc<SessionJournal>,
+        positions: Vec<Position>,
+    ) -> Result<Option<Ended>, JournalError> {
+        let all = positions.into_iter().map(|p| self.dispatcher.dispatch(journal, p));
+        let mut wait = None;
+        for dispatched in join_all(all).await {
+            if let Dispatched::Waits(waits) = dispatched? {
+                wait = wait.or(Some(waits));
+            }
+        }
+        match wait {
+            Some(wait) => Ok(Some(self.interrupt(journal, wait).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn interrupt(
+        &self,
+        journal: &Arc<SessionJournal>,
+        wait: Wait,
+    ) -> Result<Ended, JournalError> {
+        let (reason, message, approval) = match wait {
+            Wait::Approval(id) => {
+                (Reason::ApprovalRequired, format!("waits for approval {id}"), Some(id))
+            }
+            Wait::Parked(reason) => (reason, "a call is parked for a person".into(), None),
+        };
+        let ended = RunEnded {
+            outcome: RunOutcome::Interrupt,
+            answer: String::new(),
+            reason: Some(reason),
+            failure: None,
+            message,
+        };
+        self.end(journal, ended, approval).await
+    }
+
+    async fn end(
+        &self,
+        journal: &Arc<SessionJournal>,
+        ended: RunEnded,
+        approval: Option<ApprovalId>,
+    ) -> Result<Ended, JournalError> {
+        tracing::info!(outcome = ?ended.outcome, "run ended");
+        journal.append(vec![Event::RunEnded(ended.clone())]).await?;
+        Ok(Ended { ended, approval })
+    }
+}
+
+fn success(answer: String) -> RunEnded {
+    RunEnded {
+        outcome: RunOutcome::Success,
+        answer,
+        reason: None,
+        failure: None,
+        message: String::new(),
+    }
+}
+
+fn failed(reason: Option<Reason>, failure: FailureClass, message: String) -> RunEnded {
+    RunEnded {
+        outcome: RunOutcome::Error,
+        answer: String::new(),
+        reason,
+        failure: Some(failure),
+        message,
+    }
+}

@@ -1,0 +1,142 @@
+use serde_json::json;
+use stoplog_model::contract::{Contract, Described, KeyRule};
+use stoplog_model::event::*;
+use stoplog_model::key::KeyScope;
+use stoplog_model::money::UsdMicros;
+use stoplog_model::outcome::Disposition;
+use stoplog_model::turn::{FinishReason, Turn};
+use stoplog_model::{Call, Class, Digest, Record, SessionId, Tenant, TraceId};
+
+use super::*;
+
+fn pin(name: &str, class: Class) -> Pin {
+    let schema = json!({
+        "type": "object", "required": ["n"],
+        "properties": {"n": {"type": "integer", "x-disclosure": "audit"}}
+    })
+    .to_string();
+    let described = Described {
+        name: name.into(),
+        version: "1.0.0".into(),
+        description: "d".into(),
+        input_schema: schema.clone(),
+        output_schema: schema,
+        key: class.writes().then(|| KeyRule { template: "k_{n}".into(), scope: KeyScope::Session }),
+        keeps_keys: true,
+        settles_within_ms: 0,
+        timeout_ms: 1000,
+        egress: vec![],
+        secrets: vec![],
+    };
+    Pin {
+        component: Digest::of(name.as_bytes()),
+        class,
+        contract: Contract::check(described, class).expect("contract"),
+    }
+}
+
+fn turn(iteration: u32, tools: &str) -> Event {
+    let calls = tools.split_whitespace().enumerate().map(|(i, tool)| Call {
+        ordinal: i as u32,
+        tool: tool.into(),
+        arguments: json!({"n": 1}),
+        provider_id: None,
+    });
+    Event::TurnTaken(Turn {
+        iteration,
+        text: "text".into(),
+        calls: calls.collect(),
+        finish: FinishReason::Stop,
+        finish_raw: "stop".into(),
+        model_id: "m".into(),
+        model_version: "1".into(),
+        prompt_version_hash: "p".into(),
+        temperature_milli: 0,
+        input_tokens: 1,
+        output_tokens: 1,
+        cost: UsdMicros(1),
+        started_at_ms: 1,
+        latency_ms: 1,
+        failed_attempts: vec![],
+    })
+}
+
+fn seen(iteration: u32, ordinal: u32) -> Event {
+    Event::Observed(Observed {
+        position: Position { iteration, ordinal },
+        tool: "t".into(),
+        disposition: Disposition::Executed,
+        result: CallResult::Ok(json!({})),
+        key: "k".into(),
+        act_key: None,
+        args_digest: Digest::of(b""),
+        started_at_ms: 0,
+        latency_ms: 0,
+        timed_out: false,
+        log: String::new(),
+        annotations: vec![],
+    })
+}
+
+fn after(events: Vec<Event>) -> Step {
+    let started = Event::SessionStarted(SessionStarted {
+        session: SessionId::new("s").expect("id"),
+        tenant: Tenant::new("acme").expect("id"),
+        user: "u".into(),
+        feature: "f".into(),
+        task: "t".into(),
+        system_prompt: String::new(),
+        max_iterations: 3,
+        tools: vec![pin("read", Class::ReadOnly), pin("write", Class::External)],
+    });
+    let run = Event::RunStarted(RunStarted {
+        trace_id: TraceId::new("a".repeat(32)).expect("id"),
+        host: "h".into(),
+        resumed_from: None,
+        at_iteration: 1,
+        after_crash: false,
+    });
+    let records: Vec<Record> = [started, run]
+        .into_iter()
+        .chain(events)
+        .enumerate()
+        .map(|(i, event)| Record { seq: i as u64 + 1, epoch: 1, at_ms: 0, event })
+        .collect();
+    next(&Session::fold(&records).expect("legal").expect("a session"))
+}
+
+/// The ordinals that run next.
+fn check(events: Vec<Event>, expected: &[u32]) {
+    match after(events) {
+        Step::Run(positions) => {
+            let ordinals: Vec<u32> = positions.iter().map(|p| p.ordinal).collect();
+            assert_eq!(ordinals, expected);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn reads_run_together_and_writes_alone_in_order() {
+    check(vec![turn(1, "read read write read")], &[0, 1]);
+    check(vec![turn(1, "read read write read"), seen(1, 0), seen(1, 1)], &[2]);
+    check(vec![turn(1, "write write")], &[0]);
+    check(vec![turn(1, "write write"), seen(1, 0)], &[1]);
+    check(vec![turn(1, "read nosuch read")], &[0, 1, 2]);
+}
+
+#[test]
+fn a_half_finished_turn_goes_on_with_its_missing_calls() {
+    check(vec![turn(1, "read read read"), seen(1, 1)], &[0]);
+    check(vec![turn(1, "read read read"), seen(1, 0)], &[1, 2]);
+}
+
+#[test]
+fn the_turns_end_with_an_answer_or_at_the_limit() {
+    assert_eq!(after(vec![]), Step::AskModel { iteration: 1 });
+    assert_eq!(after(vec![turn(1, "")]), Step::Finish { answer: "text".into() });
+    let all = vec![turn(1, "read"), seen(1, 0), turn(2, "read"), seen(2, 0)];
+    assert_eq!(after(all.clone()), Step::AskModel { iteration: 3 });
+    let all = [all, vec![turn(3, "read"), seen(3, 0)]].concat();
+    assert!(matches!(after(all), Step::Fail { reason: Reason::IterationLimit, .. }));
+}

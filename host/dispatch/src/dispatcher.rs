@@ -1,0 +1,376 @@
+//! One call from its place in a turn to its observation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use stoplog_egress::{Egress, Grant};
+use stoplog_journal::{JournalError, Observation, SessionJournal};
+use stoplog_model::event::{
+    Approval, ApprovalDecided, CallResult, Event, Observed, Parked, Pin, Resolution, Verdict,
+};
+use stoplog_model::key::{ActKey, CallKey};
+use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, ToolError};
+use stoplog_model::port::{Clock, Entry, Returned, Runner};
+use stoplog_model::session::CallState;
+use stoplog_model::{ApprovalId, Position, Reason, Session};
+use stoplog_policy::{ApprovalRules, Clearance, Facts, Judgement, judge};
+
+use crate::execute::{Executed, Mode};
+use crate::gate::Rights;
+use crate::schema::Schemas;
+
+/// What the operator lets a tool reach.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Origins.
+    pub grants: Arc<[Grant]>,
+}
+
+/// A call that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// For an approval.
+    Approval(ApprovalId),
+    /// For a decision about a parked call.
+    Parked(Reason),
+}
+
+/// How far a call got.
+#[derive(Debug)]
+#[must_use = "the loop goes on with an observation, and stops at a wait"]
+pub enum Dispatched {
+    /// It ended, and that is durable.
+    Observed(Observation),
+    /// It waits.
+    Waits(Wait),
+}
+
+/// Runs calls. One for all sessions of a host.
+pub struct Dispatcher {
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) egress: Egress,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rules: ApprovalRules,
+    pub(crate) access: BTreeMap<String, Access>,
+    pub(crate) schemas: Schemas,
+}
+
+/// A call on its way: what every step needs to know.
+pub(crate) struct Passage {
+    pub(crate) journal: Arc<SessionJournal>,
+    pub(crate) position: Position,
+    pub(crate) pin: Pin,
+    pub(crate) call: CallState,
+    pub(crate) header_key: String,
+    pub(crate) act_key: Option<ActKey>,
+}
+
+impl Passage {
+    /// The call as the journal has it now.
+    pub(crate) fn refresh(&mut self) {
+        if let Some(call) = self.journal.read(|s| s.call(self.position).cloned()) {
+            self.call = call;
+        }
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher. `access` is by tool name; a tool that is not in it reaches nothing.
+    pub fn new(
+        runner: Arc<dyn Runner>,
+        egress: Egress,
+        clock: Arc<dyn Clock>,
+        rules: ApprovalRules,
+        access: BTreeMap<String, Access>,
+    ) -> Dispatcher {
+        Dispatcher {
+            runner,
+            egress,
+            clock,
+            rules,
+            access,
+            schemas: Schemas::default(),
+        }
+    }
+
+    /// Takes a call as far as it gets. Safe to call again after a crash, or after a wait.
+    pub async fn dispatch(
+        &self,
+        journal: &Arc<SessionJournal>,
+        position: Position,
+    ) -> Result<Dispatched, JournalError> {
+        loop {
+            let judged = journal.read(|session| self.judge(session, position));
+            match judged {
+                Judged::Parked(reason) => return Ok(Dispatched::Waits(Wait::Parked(reason))),
+                Judged::Resolved(result) => {
+                    return self
+                        .observe_plain(journal, position, Disposition::Parked, result)
+                        .await;
+                }
+                Judged::By(Judgement::Refuse(error)) => {
+                    let result = CallResult::Err(error);
+                    return self
+                        .observe_plain(journal, position, Disposition::Refused, result)
+                        .await;
+                }
+                Judged::By(Judgement::Expire { approval }) => {
+                    let expired = ApprovalDecided {
+                        id: approval,
+                        position,
+                        verdict: Verdict::Expired,
+                        by: "clock".into(),
+                        note: "nobody decided in time".into(),
+                    };
+                    journal
+                        .append(vec![Event::ApprovalDecided(expired)])
+                        .await?;
+                }
+                Judged::By(Judgement::Wait { approval }) => {
+                    return Ok(Dispatched::Waits(Wait::Approval(approval)));
+                }
+                Judged::By(Judgement::Hold { why }) => {
+                    if let Some(observation) = self.act_done_before(journal, position).await? {
+                        return Ok(Dispatched::Observed(observation));
+                    }
+                    return self.ask_approval(journal, position, why).await;
+                }
+                Judged::By(Judgement::Clear(clearance)) => {
+                    return self.run(journal, position, clearance).await;
+                }
+            }
+        }
+    }
+
+    fn judge(&self, session: &Session, position: Position) -> Judged {
+        let call = session.call(position);
+        if let Some(call) = call {
+            if let Some(parked) = &call.parked {
+                return Judged::Parked(parked.reason);
+            }
+            if let Some(result) = resolved(call) {
+                return Judged::Resolved(result);
+            }
+        }
+        let input_problem = call.and_then(|call| {
+            let pin = session.pin(&call.call.tool)?;
+            self.schemas.input_problem(pin, &call.call.arguments)
+        });
+        Judged::By(judge(Facts {
+            session,
+            position,
+            input_problem: input_problem.as_deref(),
+            rules: &self.rules,
+            now_ms: self.clock.now_ms(),
+        }))
+    }
+
+    /// A cleared call: looked up, run, and cured if it ends in doubt.
+    async fn run(
+        &self,
+        journal: &Arc<SessionJournal>,
+        position: Position,
+        clearance: Clearance,
+    ) -> Result<Dispatched, JournalError> {
+        let Some(mut passage) = self.passage(journal, position) else {
+            let error = ToolError::of_host(
+                ErrorCode::Internal,
+                Reason::UnknownTool,
+                "the call is gone from the session",
+            );
+            let result = CallResult::Err(error);
+            return self
+                .observe_plain(journal, position, Disposition::Refused, result)
+                .await;
+        };
+        if passage.call.effects.is_empty()
+            && let Some(observation) = self.act_done_before(journal, position).await?
+        {
+            return Ok(Dispatched::Observed(observation));
+        }
+        // An effect in doubt from a run that died: find out before anything runs again.
+        if passage.call.doubt().is_some() {
+            return self.recover(&mut passage, None, true).await;
+        }
+        match self.execute(&mut passage, clearance, Mode::Replay).await? {
+            Executed::Over(dispatched) => Ok(dispatched),
+            Executed::Doubt(error) => self.recover(&mut passage, error, false).await,
+        }
+    }
+
+    /// Everything that the steps need of a call whose tool is known and whose key can be filled.
+    pub(crate) fn passage(
+        &self,
+        journal: &Arc<SessionJournal>,
+        position: Position,
+    ) -> Option<Passage> {
+        journal.read(|session| {
+            let call = session.call(position)?.clone();
+            let pin = session.pin(&call.call.tool)?.clone();
+            let (header_key, act_key) =
+                stoplog_policy::judge::keys(session, position, &call, &pin).ok()?;
+            Some(Passage {
+                journal: journal.clone(),
+                position,
+                pin,
+                call,
+                header_key,
+                act_key,
+            })
+        })
+    }
+
+    /// The packet for a person, and the wait for it. The preview is the tool's own, made with
+    /// read-only rights; a tool that cannot preview still asks, and says why.
+    async fn ask_approval(
+        &self,
+        journal: &Arc<SessionJournal>,
+        position: Position,
+        why: String,
+    ) -> Result<Dispatched, JournalError> {
+        let Some(passage) = self.passage(journal, position) else {
+            return Ok(Dispatched::Waits(Wait::Parked(Reason::UnknownTool)));
+        };
+        let preview = self.preview(&passage).await;
+        let now_ms = self.clock.now_ms();
+        let args_digest = stoplog_policy::judge::args_digest(&passage.call);
+        let session = journal.read(|s| s.started.session.clone());
+        let id = ApprovalId::derived(&session, position, &args_digest);
+        let approval = Approval {
+            id: id.clone(),
+            position,
+            tool: passage.call.call.tool.clone(),
+            tool_version: passage.pin.contract.version.clone(),
+            component: passage.pin.component.clone(),
+            class: passage.pin.class,
+            preview,
+            arguments: passage.call.call.arguments.clone(),
+            args_digest,
+            why,
+            requested_at_ms: now_ms,
+            expires_at_ms: now_ms.saturating_add(self.rules.expiry_ms()),
+        };
+        journal
+            .append(vec![Event::ApprovalRequested(approval)])
+            .await?;
+        Ok(Dispatched::Waits(Wait::Approval(id)))
+    }
+
+    async fn preview(&self, passage: &Passage) -> String {
+        if !passage.pin.class.held_by_default() {
+            return "(tools of this class have no preview; see the arguments)".into();
+        }
+        let input = passage.call.call.arguments.to_string();
+        let ran = self
+            .run_entry(passage, Entry::Preview { input }, Rights::Look)
+            .await
+            .0;
+        match ran.result {
+            Ok(Returned::Text(text)) => text,
+            Ok(Returned::Error(error)) => format!("(the tool has no preview: {})", error.message),
+            Ok(Returned::Finding(_)) => "(the tool gave no preview)".into(),
+            Err(error) => format!("(the tool has no preview: {error})"),
+        }
+    }
+
+    /// Parks a call: nothing more happens to it until a person has decided.
+    pub(crate) async fn park(
+        &self,
+        passage: &Passage,
+        reason: Reason,
+        detail: String,
+    ) -> Result<Dispatched, JournalError> {
+        let parked = Parked {
+            position: passage.position,
+            reason,
+            detail,
+        };
+        passage.journal.append(vec![Event::Parked(parked)]).await?;
+        Ok(Dispatched::Waits(Wait::Parked(reason)))
+    }
+
+    /// Observes a call for which nothing ran in this run.
+    pub(crate) async fn observe_plain(
+        &self,
+        journal: &Arc<SessionJournal>,
+        position: Position,
+        disposition: Disposition,
+        result: CallResult,
+    ) -> Result<Dispatched, JournalError> {
+        let now_ms = self.clock.now_ms();
+        let observed = journal.read(|session| {
+            let call = session.call(position)?;
+            let keys = session
+                .pin(&call.call.tool)
+                .and_then(|pin| stoplog_policy::judge::keys(session, position, call, pin).ok());
+            let (key, act_key) = keys.unwrap_or_else(|| {
+                let started = &session.started;
+                let tool = &call.call.tool;
+                (
+                    CallKey::new(&started.tenant, &started.session, position, tool).to_string(),
+                    None,
+                )
+            });
+            Some(Observed {
+                position,
+                tool: call.call.tool.clone(),
+                disposition,
+                result,
+                key,
+                act_key,
+                args_digest: stoplog_policy::judge::args_digest(call),
+                started_at_ms: call.started_at_ms.unwrap_or(now_ms),
+                latency_ms: 0,
+                timed_out: false,
+                log: String::new(),
+                annotations: Vec::new(),
+            })
+        });
+        match observed {
+            Some(observed) => Ok(Dispatched::Observed(journal.observe(observed).await?)),
+            None => Ok(Dispatched::Waits(Wait::Parked(Reason::UnknownTool))),
+        }
+    }
+}
+
+enum Judged {
+    By(Judgement),
+    Parked(Reason),
+    Resolved(CallResult),
+}
+
+/// What a person's decision about a parked call makes of it, if the loop has not seen it yet.
+fn resolved(call: &CallState) -> Option<CallResult> {
+    let resolved = call
+        .resolution
+        .as_ref()
+        .filter(|_| call.observed.is_none())?;
+    let error = |aftermath, message: String| {
+        CallResult::Err(ToolError {
+            code: ErrorCode::Upstream,
+            reason: None,
+            message,
+            hint: None,
+            retry_after_ms: None,
+            aftermath,
+        })
+    };
+    match &resolved.resolution {
+        Resolution::Done(Some(output)) => Some(CallResult::Ok(output.clone())),
+        Resolution::Done(None) => Some(error(
+            Aftermath::Changed,
+            format!(
+                "{} confirmed that this was done; its output is not known",
+                resolved.by
+            ),
+        )),
+        Resolution::Abandon => Some(error(
+            Aftermath::Unknown,
+            format!(
+                "{} gave this call up; nobody knows whether it was done",
+                resolved.by
+            ),
+        )),
+        Resolution::NotDone => None,
+    }
+}

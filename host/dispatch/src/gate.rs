@@ -1,0 +1,517 @@
+//! The one gate: everything that leaves on behalf of a call passes here.
+//!
+//! `effects.perform` and `wasi:http` both end in this file. A request with a safe method is
+//! vetted and sent; for a write tool it is recorded too. Anything else needs the rights of a
+//! write tool's `call` or `undo`, spends a permit, and is sent only by a durable intent.
+//!
+//! On a rerun the gate replays: what is recorded is returned, what is in doubt is sent again when
+//! that is the cure, and a request that differs from the recorded one stops the call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stoplog_egress::{Egress, Vetted};
+use stoplog_journal::{ActKeyRow, JournalError, SessionJournal, StoreError};
+use stoplog_model::class::is_safe_method;
+use stoplog_model::event::{Event, ReadRecorded};
+use stoplog_model::key::effect_key;
+use stoplog_model::port::{Gate, Moment, Stage};
+use stoplog_model::session::{CallState, EffectState};
+use stoplog_model::{Class, Digest, EffectError, Outcome, Position, Reason, Request, Response};
+use stoplog_policy::{Clearance, Permit, aftermath};
+use tokio_util::task::TaskTracker;
+
+use crate::dispatcher::Access;
+
+/// Requests that one call may make: a tool that needs more than this is a crawler.
+pub(crate) const MAX_REQUESTS: u32 = 64;
+
+/// How long an outcome may wait for the observation's commit, milliseconds. A tool that computes
+/// on after its answer must not keep the outcome from the disk for longer.
+const OUTCOME_LINGER_MS: u64 = 20;
+
+/// Label of the effect of `undo`. Guests cannot take it.
+pub(crate) const UNDO_LABEL: &str = "undo";
+
+/// Start of the labels of implicit permits. Guests cannot take them.
+const IMPLICIT_PREFIX: &str = "http-";
+
+/// What a run may do, and how it treats what is recorded.
+#[derive(Debug)]
+pub(crate) enum Rights {
+    /// `probe`, `preview`, and every call of class 0 and 1: no permit exists.
+    Look,
+    /// `call` of a write tool.
+    Write {
+        /// The right to its effects.
+        clearance: Clearance,
+        /// Effects in doubt are sent again.
+        send_again: bool,
+    },
+    /// `undo`.
+    Undo {
+        /// The right to its effect.
+        clearance: Clearance,
+    },
+}
+
+/// Everything of the gate that one run changes.
+struct State {
+    clearance: Option<Clearance>,
+    effects: Vec<EffectState>,
+    reads: Vec<ReadRecorded>,
+    next_read: usize,
+    visited: BTreeSet<String>,
+    split: BTreeSet<String>,
+    implicit: BTreeMap<String, u32>,
+    requests: u32,
+    stop: Option<Stop>,
+}
+
+/// Why the call cannot go on, whatever the guest returns.
+#[derive(Debug, Clone)]
+pub(crate) enum Stop {
+    /// It asked for something else than before.
+    Diverged(String),
+    /// Another call claimed the act first.
+    ActTaken(Box<ActKeyRow>),
+    /// The journal failed.
+    Journal(JournalError),
+}
+
+struct Inner {
+    journal: Arc<SessionJournal>,
+    egress: Egress,
+    access: Access,
+    secrets: Vec<String>,
+    class: Class,
+    position: Position,
+    header_key: String,
+    deadline: Duration,
+    writes: bool,
+    undoing: bool,
+    send_again: bool,
+    tasks: TaskTracker,
+    state: Mutex<State>,
+}
+
+/// The gate of one run.
+#[derive(Clone)]
+pub(crate) struct CallGate {
+    inner: Arc<Inner>,
+}
+
+/// What a gate is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) journal: Arc<SessionJournal>,
+    pub(crate) egress: Egress,
+    pub(crate) access: Access,
+    pub(crate) secrets: Vec<String>,
+    pub(crate) class: Class,
+    pub(crate) position: Position,
+    pub(crate) header_key: String,
+    pub(crate) deadline: Duration,
+    pub(crate) call: &'a CallState,
+}
+
+impl CallGate {
+    pub(crate) fn new(parts: Parts<'_>, rights: Rights) -> CallGate {
+        let (clearance, undoing, send_again) = match rights {
+            Rights::Look => (None, false, false),
+            Rights::Write {
+                clearance,
+                send_again,
+            } => (Some(clearance), false, send_again),
+            Rights::Undo { clearance } => (Some(clearance), true, false),
+        };
+        CallGate {
+            inner: Arc::new(Inner {
+                journal: parts.journal,
+                egress: parts.egress,
+                access: parts.access,
+                secrets: parts.secrets,
+                class: parts.class,
+                position: parts.position,
+                header_key: parts.header_key,
+                deadline: parts.deadline,
+                writes: clearance.is_some(),
+                undoing,
+                send_again,
+                tasks: TaskTracker::new(),
+                state: Mutex::new(State {
+                    clearance,
+                    effects: parts.call.effects.clone(),
+                    reads: if undoing {
+                        Vec::new()
+                    } else {
+                        parts.call.reads.clone()
+                    },
+                    next_read: 0,
+                    visited: BTreeSet::new(),
+                    split: BTreeSet::new(),
+                    implicit: BTreeMap::new(),
+                    requests: 0,
+                    stop: None,
+                }),
+            }),
+        }
+    }
+
+    /// Waits for every request that the run has under way.
+    pub(crate) async fn drain(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// The effects of the call as this run leaves them.
+    pub(crate) fn effects(&self) -> Vec<EffectState> {
+        self.inner.state().effects.clone()
+    }
+
+    /// Why the call cannot go on, if it cannot.
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        self.inner.state().stop.clone()
+    }
+
+    /// Labels of effects that are recorded and in force, and that the rerun did not ask for.
+    pub(crate) fn unvisited(&self) -> Vec<String> {
+        let state = self.inner.state();
+        let missed = |e: &&EffectState| {
+            !e.void
+                && e.intent.label != UNDO_LABEL
+                && !matches!(e.outcome, Some(Outcome::NotSent { .. }))
+                && !state.visited.contains(&e.intent.label)
+        };
+        state
+            .effects
+            .iter()
+            .filter(missed)
+            .map(|e| e.intent.label.clone())
+            .collect()
+    }
+}
+
+/// What is to be done about a request under a label.
+enum Plan {
+    /// It is recorded: this is its answer.
+    Replay(Result<Response, EffectError>),
+    /// It is to be sent.
+    Send(u32),
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Counts a request; refuses one too many, and everything after a stop.
+    fn admit(&self) -> Result<(), EffectError> {
+        let mut state = self.state();
+        if let Some(stop) = &state.stop {
+            let detail = format!("the call is stopped: {stop:?}");
+            return Err(EffectError::denied(Reason::Nondeterministic, detail));
+        }
+        state.requests += 1;
+        if state.requests > MAX_REQUESTS {
+            let detail = format!("more than {MAX_REQUESTS} requests in one call");
+            return Err(EffectError::denied(Reason::RequestLimit, detail));
+        }
+        Ok(())
+    }
+
+    fn diverge(&self, state: &mut State, what: String) -> EffectError {
+        tracing::warn!(position = %self.position, "{what}");
+        state.stop.get_or_insert(Stop::Diverged(what.clone()));
+        EffectError::denied(Reason::Nondeterministic, what)
+    }
+
+    async fn vet(&self, request: &Request) -> Result<Vetted, EffectError> {
+        if !self.class.reaches_out() {
+            let detail = format!("class {} reaches nothing", self.class);
+            return Err(EffectError::denied(Reason::MethodRefused, detail));
+        }
+        self.egress
+            .vet(request, &self.access.grants, &self.secrets)
+            .await
+    }
+
+    /// Replay, or send? Decided by what is recorded under the label.
+    fn plan(&self, label: &str, request: &Request) -> Result<Plan, EffectError> {
+        let mut state = self.state();
+        state.visited.insert(label.to_owned());
+        let Some(effect) = state
+            .effects
+            .iter()
+            .find(|e| e.intent.label == label)
+            .cloned()
+        else {
+            return Ok(Plan::Send(1));
+        };
+        let again = Plan::Send(effect.intent.attempt + 1);
+        if effect.void || self.undoing {
+            return Ok(again);
+        }
+        if effect.intent.fingerprint != request.fingerprint() {
+            let what = format!(
+                "the effect `{label}` was {} {} and is {} {} now",
+                effect.intent.request.method,
+                effect.intent.request.url,
+                request.method,
+                request.url
+            );
+            return Err(self.diverge(&mut state, what));
+        }
+        let unsettled = aftermath::inconclusive(&effect);
+        match &effect.outcome {
+            Some(Outcome::NotSent { .. }) => Ok(again),
+            _ if unsettled && self.send_again => Ok(again),
+            Some(outcome @ Outcome::Answered { .. }) => Ok(Plan::Replay(outcome.result())),
+            _ => {
+                let what = format!("the effect `{label}` is in doubt");
+                Err(self.diverge(&mut state, what))
+            }
+        }
+    }
+
+    async fn effect(
+        self: Arc<Self>,
+        label: &str,
+        request: Request,
+    ) -> Result<Response, EffectError> {
+        self.admit()?;
+        let attempt = match self.plan(label, &request)? {
+            Plan::Replay(result) => return result,
+            Plan::Send(attempt) => attempt,
+        };
+        let vetted = self.vet(&request).await?;
+        let permit = {
+            let mut state = self.state();
+            let Some(clearance) = &mut state.clearance else {
+                let detail = "there is no permit in this run";
+                return Err(EffectError::denied(Reason::MethodRefused, detail));
+            };
+            clearance
+                .permit(label)
+                .map_err(|e| EffectError::denied(Reason::PermitSpent, e.to_string()))?
+        };
+        // From here on the host owns it: the guest may go, the request does not.
+        let own = self.clone();
+        let task = self
+            .tasks
+            .spawn(async move { own.send(permit, attempt, vetted, request).await });
+        match task.await {
+            Ok(result) => result,
+            Err(_) => Err(EffectError::Unanswered(
+                "the request's task ended early".into(),
+            )),
+        }
+    }
+
+    /// Intent, request, outcome: in this order, each by the proof of the one before.
+    async fn send(
+        self: Arc<Self>,
+        permit: Permit,
+        attempt: u32,
+        vetted: Vetted,
+        request: Request,
+    ) -> Result<Response, EffectError> {
+        let label = permit.label().to_owned();
+        let at = Some(self.position);
+        let intent = match self.journal.intend(permit, attempt, request).await {
+            Ok(intent) => intent,
+            Err(JournalError::Store(StoreError::ActTaken(row))) => {
+                self.state()
+                    .stop
+                    .get_or_insert(Stop::ActTaken(Box::new(row)));
+                let detail = "another call does the same act";
+                return Err(EffectError::denied(Reason::KeyInFlight, detail));
+            }
+            Err(error) => {
+                let detail = error.to_string();
+                self.state().stop.get_or_insert(Stop::Journal(error));
+                return Err(EffectError::denied(Reason::JournalUnwritable, detail));
+            }
+        };
+        self.adopt(&label);
+        self.journal.reached(Stage::RequestSent, Moment::Before, at);
+        let settled = self
+            .egress
+            .fire(intent, vetted, self.deadline, Vec::new())
+            .await;
+        self.journal.reached(Stage::RequestSent, Moment::After, at);
+        self.journal
+            .reached(Stage::AnswerReceived, Moment::Before, at);
+        let outcome = settled.outcome().clone();
+        self.journal.settle(settled).await;
+        self.note(&label, &outcome);
+        self.journal
+            .reached(Stage::AnswerReceived, Moment::After, at);
+        let journal = self.journal.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(OUTCOME_LINGER_MS)).await;
+            // A failure closes the journal; whoever writes next is told.
+            let _ = journal.flush().await;
+        });
+        outcome.result()
+    }
+
+    /// Takes the effect over from the journal, now that its intent is there.
+    fn adopt(&self, label: &str) {
+        let durable = self
+            .journal
+            .read(|s| s.call(self.position).and_then(|c| c.effect(label)).cloned());
+        let mut state = self.state();
+        if let Some(effect) = durable {
+            state.effects.retain(|e| e.intent.label != label);
+            state.effects.push(effect);
+        }
+    }
+
+    fn note(&self, label: &str, outcome: &Outcome) {
+        let now_ms = self.journal.now_ms();
+        let mut state = self.state();
+        if let Some(effect) = state.effects.iter_mut().find(|e| e.intent.label == label) {
+            effect.outcome = Some(outcome.clone());
+            effect.touched_at_ms = now_ms;
+        }
+    }
+
+    /// A read. Of a write tool it is recorded, and replayed.
+    async fn look(&self, request: Request) -> Result<Response, EffectError> {
+        self.admit()?;
+        if self.writes
+            && let Some(recorded) = self.recorded_read(&request)?
+        {
+            return Ok(recorded);
+        }
+        let vetted = self.vet(&request).await?;
+        let fingerprint = request.fingerprint();
+        let safe = vetted.into_safe().map_err(|_| {
+            EffectError::denied(
+                Reason::MethodRefused,
+                format!("{} is not safe", request.method),
+            )
+        })?;
+        let response = self.egress.read(safe, self.deadline, &[]).await?;
+        if self.writes && !self.undoing {
+            self.record_read(fingerprint, &response).await;
+        }
+        Ok(response)
+    }
+
+    fn recorded_read(&self, request: &Request) -> Result<Option<Response>, EffectError> {
+        let mut state = self.state();
+        let Some(recorded) = state.reads.get(state.next_read).cloned() else {
+            return Ok(None);
+        };
+        if recorded.fingerprint != request.fingerprint() {
+            let what = format!(
+                "read {} is {} {} now, and was another before",
+                recorded.index, request.method, request.url
+            );
+            return Err(self.diverge(&mut state, what));
+        }
+        state.next_read += 1;
+        Ok(Some(recorded.response))
+    }
+
+    async fn record_read(&self, fingerprint: Digest, response: &Response) {
+        let read = {
+            let mut state = self.state();
+            let read = ReadRecorded {
+                position: self.position,
+                index: state.reads.len() as u32,
+                fingerprint,
+                response: response.clone(),
+            };
+            state.reads.push(read.clone());
+            state.next_read = state.reads.len();
+            read
+        };
+        self.journal.stage(Event::ReadRecorded(read)).await;
+    }
+
+    /// The label of an implicit permit: method, path, and which one of those.
+    fn implicit_label(&self, request: &Request) -> String {
+        let path = Digest::of_parts("stoplog/path1", &[&request.method, request.path()]);
+        let method: String = request
+            .method
+            .to_ascii_lowercase()
+            .chars()
+            .filter(char::is_ascii_lowercase)
+            .take(8)
+            .collect();
+        let stem = format!("{IMPLICIT_PREFIX}{method}-{}", &path.as_str()[..8]);
+        let mut state = self.state();
+        let count = state.implicit.entry(stem.clone()).or_insert(0);
+        *count += 1;
+        format!("{stem}-{count}")
+    }
+}
+
+#[async_trait]
+impl Gate for CallGate {
+    fn key(&self, label: &str) -> String {
+        // In `undo` a permit shows the key of what is to be taken back; it is sent under its own.
+        let label = if self.inner.undoing {
+            stoplog_model::key::MAIN_LABEL
+        } else {
+            label
+        };
+        effect_key(&self.inner.header_key, label)
+    }
+
+    fn split(&self, label: &str) -> Result<(), String> {
+        if label.is_empty() || label == UNDO_LABEL || label.starts_with(IMPLICIT_PREFIX) {
+            return Err(format!("the label `{label}` belongs to the host"));
+        }
+        if self.inner.undoing {
+            return Err("undo has one effect".into());
+        }
+        let mut state = self.inner.state();
+        match &state.clearance {
+            None => return Err("there is no permit in this run".into()),
+            Some(clearance) => clearance.check_label(label).map_err(|e| e.to_string())?,
+        }
+        if state.split.insert(label.to_owned()) {
+            Ok(())
+        } else {
+            Err(format!("the label `{label}` was used before in this call"))
+        }
+    }
+
+    async fn perform(&self, label: &str, request: Request) -> Result<Response, EffectError> {
+        if !self.inner.writes {
+            let detail = "there is no permit in this run";
+            return Err(EffectError::denied(Reason::MethodRefused, detail));
+        }
+        let label = if self.inner.undoing {
+            UNDO_LABEL
+        } else {
+            label
+        };
+        self.inner.clone().effect(label, request).await
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response, EffectError> {
+        if is_safe_method(&request.method) {
+            return self.inner.look(request).await;
+        }
+        if !self.inner.writes {
+            let detail = format!(
+                "{} is not a safe method, and class {} has no permit here",
+                request.method, self.inner.class
+            );
+            return Err(EffectError::denied(Reason::MethodRefused, detail));
+        }
+        let label = match self.inner.undoing {
+            true => UNDO_LABEL.to_owned(),
+            false => self.inner.implicit_label(&request),
+        };
+        self.inner.clone().effect(&label, request).await
+    }
+}

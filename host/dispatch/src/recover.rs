@@ -1,0 +1,297 @@
+//! An effect in doubt: found out, sent again, taken back, or parked.
+//!
+//! Every step is journalled before the next is taken, so a crash in the middle of a recovery is
+//! met by the same rules as the crash before it.
+
+use std::time::Duration;
+
+use stoplog_journal::JournalError;
+use stoplog_model::Reason;
+use stoplog_model::event::{CallResult, Event, ProbePurpose, Probed, Undone};
+use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
+use stoplog_model::port::{Entry, Returned};
+use stoplog_model::session::EffectState;
+use stoplog_policy::recovery::{Cure, Doubt, cure, pause_before_sending_ms};
+use stoplog_policy::{Clearance, Facts, Judgement, aftermath, judge};
+
+use crate::dispatcher::{Dispatched, Dispatcher, Passage};
+use crate::execute::{Executed, Mode};
+use crate::gate::{Rights, UNDO_LABEL};
+
+impl Dispatcher {
+    /// Cures a call that ended in doubt. `error` is what the tool said, if it said something.
+    pub(crate) async fn recover(
+        &self,
+        passage: &mut Passage,
+        mut error: Option<ToolError>,
+        after_crash: bool,
+    ) -> Result<Dispatched, JournalError> {
+        let mut finding = None;
+        let mut rounds = 1;
+        loop {
+            passage.journal.flush().await?;
+            passage.refresh();
+            let doubt = self.doubt(passage, finding.clone(), rounds, after_crash);
+            if let Some(dispatched) = self.contradiction(passage, &doubt).await? {
+                return Ok(dispatched);
+            }
+            let step = cure(&doubt);
+            tracing::info!(position = %passage.position, ?step, "recovery");
+            match step {
+                Cure::Probe => {
+                    let settled = doubt.now_ms >= doubt.since_ms + doubt.settles_within_ms;
+                    finding = Some(self.probe(passage, ProbePurpose::Recovery, settled).await?);
+                }
+                Cure::WaitUntil(ms) => {
+                    let wait_ms = ms.saturating_sub(self.clock.now_ms());
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                    finding = None;
+                }
+                Cure::Accept(output) => match self.schemas.output(&passage.pin, &output) {
+                    Ok(value) => {
+                        let result = CallResult::Ok(value);
+                        return self
+                            .observe_recovered(passage, Disposition::Probed, result)
+                            .await;
+                    }
+                    Err(why) => finding = Some(Finding::Unknown { why }),
+                },
+                Cure::SendAgain => {
+                    let pause_ms = pause_before_sending_ms(doubt.sent, after_crash && rounds == 1);
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                    match self.run_again(passage).await? {
+                        Executed::Over(dispatched) => return Ok(dispatched),
+                        Executed::Doubt(e) => error = e.or(error),
+                    }
+                    finding = None;
+                    rounds += 1;
+                }
+                Cure::Undo => {
+                    if let Some(parked) = self.undo(passage).await? {
+                        return Ok(parked);
+                    }
+                    match self.run_again(passage).await? {
+                        Executed::Over(dispatched) => return Ok(dispatched),
+                        Executed::Doubt(e) => error = e.or(error),
+                    }
+                    finding = None;
+                    rounds += 1;
+                }
+                Cure::GiveUp => {
+                    let error = error.unwrap_or_else(|| {
+                        let message = "the far side did not do this, and was asked often enough";
+                        ToolError::of_host(ErrorCode::Transient, Reason::ResendExhausted, message)
+                    });
+                    let result = CallResult::Err(error.with_aftermath(Aftermath::Untouched));
+                    return self
+                        .observe_recovered(passage, Disposition::Executed, result)
+                        .await;
+                }
+                Cure::Park(reason, detail) => return self.park(passage, reason, detail).await,
+            }
+        }
+    }
+
+    /// What is known about the doubt, as the rules want it.
+    fn doubt(
+        &self,
+        passage: &Passage,
+        finding: Option<Finding>,
+        rounds: u32,
+        after_crash: bool,
+    ) -> Doubt {
+        let contract = &passage.pin.contract;
+        let own: Vec<&EffectState> = passage
+            .call
+            .effects
+            .iter()
+            .filter(|e| e.intent.label != UNDO_LABEL)
+            .collect();
+        let unsettled = own.iter().find(|e| aftermath::inconclusive(e));
+        let touched_ms = own.iter().map(|e| e.touched_at_ms).max().unwrap_or(0);
+        // A host that died may have sent until it died: before the present run began.
+        let died_by_ms = if after_crash {
+            passage
+                .journal
+                .read(|s| s.last_run().map_or(0, |r| r.began_at_ms))
+        } else {
+            0
+        };
+        Doubt {
+            class: passage.pin.class,
+            keeps_keys: contract.keeps_keys,
+            settles_within_ms: contract.settles_within_ms.into(),
+            since_ms: touched_ms.max(died_by_ms),
+            now_ms: self.clock.now_ms(),
+            sent: unsettled.map_or(rounds, |e| e.intent.attempt.max(rounds)),
+            one_of_several: own.len() > 1,
+            undone: passage
+                .call
+                .effect(UNDO_LABEL)
+                .map_or(0, |e| e.intent.attempt),
+            finding,
+        }
+    }
+
+    /// The far side answered that it did it, and now says that it did not.
+    async fn contradiction(
+        &self,
+        passage: &Passage,
+        doubt: &Doubt,
+    ) -> Result<Option<Dispatched>, JournalError> {
+        let settled = doubt.now_ms >= doubt.since_ms + doubt.settles_within_ms;
+        let effects = &passage.call.effects;
+        let changed = aftermath::believed(Aftermath::Untouched, effects) == Aftermath::Changed;
+        if !(changed && settled && doubt.finding == Some(Finding::Absent)) {
+            return Ok(None);
+        }
+        let detail = "the far side answered that it did this, and has nothing under its key now";
+        Ok(Some(
+            self.park(passage, Reason::LedgerMismatch, detail.into())
+                .await?,
+        ))
+    }
+
+    /// Asks the far side, with read-only rights, and records what it says.
+    pub(crate) async fn probe(
+        &self,
+        passage: &Passage,
+        purpose: ProbePurpose,
+        settled: bool,
+    ) -> Result<Finding, JournalError> {
+        let effect = passage
+            .call
+            .effects
+            .iter()
+            .find(|e| e.intent.label != UNDO_LABEL);
+        let key = effect.map_or_else(|| passage.header_key.clone(), |e| e.intent.key.clone());
+        let label = effect.map(|e| e.intent.label.clone()).unwrap_or_default();
+        let input = passage.call.call.arguments.to_string();
+        let entry = Entry::Probe {
+            input,
+            key: key.clone(),
+        };
+        let ran = self.run_entry(passage, entry, Rights::Look).await.0;
+        let finding = match ran.result {
+            Ok(Returned::Finding(finding)) => finding,
+            Ok(Returned::Error(error)) => Finding::Unknown { why: error.message },
+            Ok(Returned::Text(_)) => Finding::Unknown {
+                why: "probe gave no finding".into(),
+            },
+            Err(error) => Finding::Unknown {
+                why: error.to_string(),
+            },
+        };
+        let probed = Probed {
+            position: passage.position,
+            label,
+            key,
+            purpose,
+            finding: finding.clone(),
+            settled,
+        };
+        passage.journal.append(vec![Event::Probed(probed)]).await?;
+        Ok(finding)
+    }
+
+    async fn run_again(&self, passage: &mut Passage) -> Result<Executed, JournalError> {
+        passage.refresh();
+        match self.clearance_again(passage) {
+            Some(clearance) => self.execute(passage, clearance, Mode::SendAgain).await,
+            None => {
+                let detail = "the call is not cleared any more";
+                let parked = self
+                    .park(passage, Reason::PolicyDenied, detail.into())
+                    .await?;
+                Ok(Executed::Over(parked))
+            }
+        }
+    }
+
+    /// The clearance of a call that was cleared before its first effect left.
+    fn clearance_again(&self, passage: &Passage) -> Option<Clearance> {
+        let judged = passage.journal.read(|session| {
+            judge(Facts {
+                session,
+                position: passage.position,
+                input_problem: None,
+                rules: &self.rules,
+                now_ms: self.clock.now_ms(),
+            })
+        });
+        match judged {
+            Judgement::Clear(clearance) => Some(clearance),
+            _ => None,
+        }
+    }
+
+    /// Takes the call back. `Some`: that failed, and the call is parked.
+    async fn undo(&self, passage: &mut Passage) -> Result<Option<Dispatched>, JournalError> {
+        let Some(clearance) = self.clearance_again(passage) else {
+            let detail = "the call is not cleared any more";
+            return Ok(Some(
+                self.park(passage, Reason::PolicyDenied, detail.into())
+                    .await?,
+            ));
+        };
+        let input = passage.call.call.arguments.to_string();
+        let entry = Entry::Undo {
+            input,
+            output: String::new(),
+        };
+        let (ran, gate) = self
+            .run_entry(passage, entry, Rights::Undo { clearance })
+            .await;
+        passage.journal.flush().await?;
+        let told = match ran.result {
+            Ok(Returned::Text(note)) => Ok(note),
+            Ok(Returned::Error(error)) => Err(error.message),
+            Ok(Returned::Finding(_)) => Err("undo gave a finding".into()),
+            Err(error) => Err(error.to_string()),
+        };
+        let in_doubt = gate
+            .effects()
+            .iter()
+            .any(|e| e.intent.label == UNDO_LABEL && aftermath::inconclusive(e));
+        match told {
+            Ok(note) if !in_doubt => {
+                let undone = Undone {
+                    position: passage.position,
+                    note,
+                };
+                passage.journal.append(vec![Event::Undone(undone)]).await?;
+                Ok(None)
+            }
+            Ok(_) => {
+                let detail = "nobody knows whether the undo was done".to_owned();
+                Ok(Some(
+                    self.park(passage, Reason::DoubtUnresolvable, detail)
+                        .await?,
+                ))
+            }
+            Err(why) => {
+                let detail = format!("the undo failed: {why}");
+                Ok(Some(
+                    self.park(passage, Reason::DoubtUnresolvable, detail)
+                        .await?,
+                ))
+            }
+        }
+    }
+
+    async fn observe_recovered(
+        &self,
+        passage: &Passage,
+        disposition: Disposition,
+        result: CallResult,
+    ) -> Result<Dispatched, JournalError> {
+        let started_at_ms = passage
+            .call
+            .started_at_ms
+            .unwrap_or_else(|| self.clock.now_ms());
+        let observed = self.observed(passage, disposition, result, started_at_ms);
+        Ok(Dispatched::Observed(
+            passage.journal.observe(observed).await?,
+        ))
+    }
+}

@@ -1,0 +1,85 @@
+//! Inputs and outputs against their schemas. Compiled once for each contract.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use stoplog_model::Digest;
+use stoplog_model::event::Pin;
+
+/// Schema complaints told at most: the first few say what is wrong.
+const MAX_PROBLEMS: usize = 4;
+
+struct Pair {
+    input: jsonschema::Validator,
+    output: jsonschema::Validator,
+}
+
+/// Compiled schemas, by digest of the contract.
+#[derive(Default)]
+pub(crate) struct Schemas {
+    compiled: Mutex<HashMap<Digest, Arc<Pair>>>,
+}
+
+impl Schemas {
+    fn pair(&self, pin: &Pin) -> Result<Arc<Pair>, String> {
+        let digest = pin.contract.digest();
+        let mut compiled = self
+            .compiled
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(pair) = compiled.get(&digest) {
+            return Ok(pair.clone());
+        }
+        let compile = |schema: &Value| {
+            jsonschema::draft202012::new(schema).map_err(|e| format!("the schema is broken: {e}"))
+        };
+        let pair = Arc::new(Pair {
+            input: compile(&pin.contract.input_schema)?,
+            output: compile(&pin.contract.output_schema)?,
+        });
+        compiled.insert(digest, pair.clone());
+        Ok(pair)
+    }
+
+    /// Why an input breaks its schema, if it does.
+    pub(crate) fn input_problem(&self, pin: &Pin, input: &Value) -> Option<String> {
+        match self.pair(pin) {
+            Ok(pair) => problems(&pair.input, input),
+            Err(broken) => Some(broken),
+        }
+    }
+
+    /// The output of a tool as a value, or why it breaks its schema.
+    pub(crate) fn output(&self, pin: &Pin, text: &str) -> Result<Value, String> {
+        let value: Value =
+            serde_json::from_str(text).map_err(|e| format!("the output is not JSON: {e}"))?;
+        match problems(&self.pair(pin)?.output, &value) {
+            None => Ok(value),
+            Some(problem) => Err(format!("the output breaks its schema: {problem}")),
+        }
+    }
+}
+
+/// Why a text is not an output of this tool, if it is not.
+pub fn output_problem(pin: &Pin, text: &str) -> Option<String> {
+    Schemas::default().output(pin, text).err()
+}
+
+/// The complaints say where and which rule, and leave out the values: those may be personal.
+fn problems(validator: &jsonschema::Validator, value: &Value) -> Option<String> {
+    let found: Vec<String> = validator
+        .iter_errors(value)
+        .take(MAX_PROBLEMS)
+        .map(|e| {
+            let place = e.instance_path().to_string();
+            let place = if place.is_empty() {
+                "the whole".to_owned()
+            } else {
+                place
+            };
+            format!("{place}: {}", e.masked())
+        })
+        .collect();
+    (!found.is_empty()).then(|| found.join("; "))
+}

@@ -1,0 +1,333 @@
+//! Sending what was vetted, and saying honestly what came of it.
+//!
+//! Invariants:
+//!
+//! * `NotSent` is said only of what failed before a connection was up: name, TCP, TLS, or the
+//!   request could not be built. Everything later is `Unanswered`, also where the far side most
+//!   likely did nothing.
+//! * An answer counts only when it is whole: status, headers and the body to its end.
+//! * A connection that does not come up is tried at the next vetted address; what may have been
+//!   written is never tried again.
+//!
+//! What may go wrong: an answer that ends with the connection (HTTP/1.0, no length) and is cut
+//! off cannot be told from a whole one.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use stoplog_journal::proof::{Intent, Settled};
+use stoplog_model::{Digest, EffectError, Outcome, Response};
+use url::{Position, Url};
+
+use crate::Egress;
+use crate::clients::causes;
+use crate::limits::{MAX_ADDRESSES, MAX_RESPONSE_BYTES};
+use crate::scrub::Scrubber;
+use crate::vet::{SafeRequest, Vetted};
+
+/// Headers of an answer that belong to the connection and not to the answer, and cookies, which
+/// would be state that the journal does not know.
+const DROPPED: [&str; 11] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "set-cookie",
+    "set-cookie2",
+];
+
+impl Egress {
+    /// Sends a request that changes nothing: it needs no intent.
+    ///
+    /// `extra` are the host's own headers; they win over the guest's.
+    ///
+    /// # Errors
+    /// [`EffectError::NotSent`] or [`EffectError::Unanswered`].
+    pub async fn read(
+        &self,
+        request: SafeRequest,
+        deadline: Duration,
+        extra: &[(String, String)],
+    ) -> Result<Response, EffectError> {
+        self.send(request.0, None, deadline, extra).await.result()
+    }
+
+    /// Sends the request of a durable intent, once, with the intent's key.
+    ///
+    /// The future owns all that it needs, so it can run on a task of its own: the answer is then
+    /// received even if the caller is gone.
+    pub fn fire(
+        &self,
+        intent: Intent,
+        vetted: Vetted,
+        deadline: Duration,
+        extra: Vec<(String, String)>,
+    ) -> impl Future<Output = Settled> + Send + use<> {
+        let egress = self.clone();
+        async move {
+            let began = Instant::now();
+            let intended = intent.request().fingerprint();
+            let outcome = egress
+                .fire_as(&intended, intent.key(), vetted, deadline, &extra)
+                .await;
+            let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            intent.settle(outcome, latency_ms)
+        }
+    }
+
+    /// [`Egress::fire`] without the proof.
+    async fn fire_as(
+        &self,
+        intended: &Digest,
+        key: &str,
+        vetted: Vetted,
+        deadline: Duration,
+        extra: &[(String, String)],
+    ) -> Outcome {
+        if vetted.request.fingerprint() != *intended {
+            return not_sent("the vetted request is not the request of the intent");
+        }
+        self.send(vetted, Some(key), deadline, extra).await
+    }
+
+    async fn send(
+        &self,
+        vetted: Vetted,
+        key: Option<&str>,
+        deadline: Duration,
+        extra: &[(String, String)],
+    ) -> Outcome {
+        let names = vetted.secrets.iter().map(String::as_str);
+        let scrubber = Scrubber::new(&self.inner.secrets, names);
+        let outcome = match tokio::time::timeout(deadline, self.exchange(&vetted, key, extra)).await
+        {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::Unanswered {
+                why: format!("no whole answer within {} ms", deadline.as_millis()),
+            },
+        };
+        scrubbed(outcome, &scrubber)
+    }
+
+    async fn exchange(
+        &self,
+        vetted: &Vetted,
+        key: Option<&str>,
+        extra: &[(String, String)],
+    ) -> Outcome {
+        let headers = match self.headers(vetted, key, extra) {
+            Ok(headers) => headers,
+            Err(why) => return not_sent(why),
+        };
+        let body = self.inner.secrets.fill(&vetted.request.body);
+        let mut failed = Vec::new();
+        for address in self.in_order(vetted) {
+            let request = match self.prepared(vetted, address, &headers, &body) {
+                Ok(request) => request,
+                Err(why) => return not_sent(why),
+            };
+            match request.send().await {
+                Ok(answer) => return received(answer).await,
+                Err(error) => {
+                    let is_early = error.is_connect() || error.is_builder();
+                    let why = causes(&error.without_url());
+                    if !is_early {
+                        return Outcome::Unanswered {
+                            why: format!("{address}: {why}"),
+                        };
+                    }
+                    failed.push(format!("{address}: {why}"));
+                }
+            }
+        }
+        not_sent(failed.join("; "))
+    }
+
+    /// Addresses in the order to try: those first to which connections may be open.
+    fn in_order(&self, vetted: &Vetted) -> Vec<SocketAddr> {
+        let mut addresses = vetted.addresses.clone();
+        if vetted.origin.is_tls() {
+            let clients = &self.inner.clients;
+            addresses.sort_by_key(|address| !clients.is_warm(&vetted.origin.host, *address));
+        }
+        addresses.truncate(MAX_ADDRESSES);
+        addresses
+    }
+
+    fn headers(
+        &self,
+        vetted: &Vetted,
+        key: Option<&str>,
+        extra: &[(String, String)],
+    ) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &vetted.request.headers {
+            let value = self.inner.secrets.fill(value.as_bytes());
+            let (name, value) = header(name, &value)?;
+            headers.append(name, value);
+        }
+        if !vetted.secrets.is_empty() {
+            // An answer that is compressed could not be scrubbed.
+            let identity = HeaderValue::from_static("identity");
+            headers.insert(http::header::ACCEPT_ENCODING, identity);
+        }
+        for (name, value) in extra {
+            let (name, value) = header(name, value.as_bytes())?;
+            headers.insert(name, value);
+        }
+        if let Some(key) = key {
+            let (name, value) = header("idempotency-key", key.as_bytes())?;
+            headers.insert(name, value);
+        }
+        if !vetted.origin.is_tls() {
+            // The URL names an address; the far side is to see the name.
+            let (name, value) = header("host", vetted.origin.authority().as_bytes())?;
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+
+    fn prepared(
+        &self,
+        vetted: &Vetted,
+        address: SocketAddr,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<reqwest::RequestBuilder, String> {
+        let mut url = self.filled_url(vetted)?;
+        let client = if vetted.origin.is_tls() {
+            let pinned = self.inner.clients.pinned(&vetted.origin.host, address);
+            pinned.map_err(|e| e.to_string())?
+        } else {
+            let set = url.set_ip_host(address.ip());
+            set.and_then(|()| url.set_port(Some(address.port())))
+                .map_err(|()| format!("the URL cannot be sent to {address}"))?;
+            self.inner.clients.plain()
+        };
+        let method = reqwest::Method::from_bytes(vetted.request.method.as_bytes())
+            .map_err(|e| e.to_string())?;
+        let request = client.request(method, url).headers(headers.clone());
+        Ok(if body.is_empty() && vetted.is_safe() {
+            request
+        } else {
+            request.body(body.to_vec())
+        })
+    }
+
+    fn filled_url(&self, vetted: &Vetted) -> Result<Url, String> {
+        if vetted.secrets.is_empty() {
+            return Ok(vetted.url.clone());
+        }
+        let before = &vetted.url[..Position::BeforePath];
+        let after = self
+            .inner
+            .secrets
+            .fill_url(&vetted.url[Position::BeforePath..]);
+        // The error may not show the URL: it holds the values now.
+        let url = Url::parse(&format!("{before}{after}"))
+            .map_err(|_| "the URL is not one once its secrets are in".to_owned())?;
+        if url[..Position::BeforePath] != *before {
+            return Err("a secret changes the origin of the URL".to_owned());
+        }
+        Ok(url)
+    }
+}
+
+fn header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), String> {
+    let broken = || format!("the header `{}` cannot be written", name.escape_debug());
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken())?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| broken())?;
+    Ok((name, value))
+}
+
+fn not_sent(why: impl Into<String>) -> Outcome {
+    Outcome::NotSent { why: why.into() }
+}
+
+async fn received(mut answer: reqwest::Response) -> Outcome {
+    let status = answer.status().as_u16();
+    let headers = kept_headers(answer.headers());
+    match whole_body(&mut answer).await {
+        Ok(body) => Outcome::Answered {
+            response: Response {
+                status,
+                headers,
+                body,
+            },
+        },
+        Err(why) => Outcome::Unanswered {
+            why: format!("status {status} came, but its body did not: {why}"),
+        },
+    }
+}
+
+/// The body to its end, or why there is none.
+pub(crate) async fn whole_body(answer: &mut reqwest::Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(None) => return Ok(body),
+            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_RESPONSE_BYTES => {
+                return Err(format!("it has more than {MAX_RESPONSE_BYTES} bytes"));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) => return Err(causes(&error.without_url())),
+        }
+    }
+}
+
+/// Names in lower case, without what belongs to the connection.
+pub(crate) fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let named: Vec<String> = headers
+        .get_all(http::header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    headers
+        .iter()
+        .filter(|(name, _)| !DROPPED.contains(&name.as_str()))
+        .filter(|(name, _)| !named.iter().any(|n| n == name.as_str()))
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.as_str().to_owned(), value)
+        })
+        .collect()
+}
+
+fn scrubbed(outcome: Outcome, scrubber: &Scrubber) -> Outcome {
+    match outcome {
+        Outcome::NotSent { why } => not_sent(scrubber.text(&why)),
+        Outcome::Unanswered { why } => Outcome::Unanswered {
+            why: scrubber.text(&why),
+        },
+        Outcome::Answered { response } => {
+            let before = response.body.len();
+            let body = scrubber.bytes(response.body);
+            let mut headers = response.headers;
+            for (name, value) in &mut headers {
+                *value = scrubber.text(value);
+                if name == "content-length" && before != body.len() {
+                    *value = body.len().to_string();
+                }
+            }
+            Outcome::Answered {
+                response: Response {
+                    status: response.status,
+                    headers,
+                    body,
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! `wasi:http` as an unmodified HTTP client of a guest sees it: it ends in the gate.
+//!
+//! Invariants:
+//! * No sender is compiled in: this is the only implementation of `send_request`, and all it can
+//!   do is call [`Gate::fetch`].
+//! * A body is collected whole, and bounded, before anything is asked of the gate. A guest that
+//!   drops its body half written has sent nothing.
+//!
+//! It runs on a task of its own, so a guest may wait for several answers at once. Dropping the
+//! store drops that task; the gate sends on tasks of the host, so nothing is cut off midway.
+//!
+//! Timeouts that a guest sets on a request are not kept: a request that the guest gave up on
+//! would still be under way. The timeout of the call bounds it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use stoplog_model::effect::{EffectError, Request, Response};
+use stoplog_model::port::Gate;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use crate::calllog::CallLog;
+use crate::host::Requests;
+use crate::limits;
+
+type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Answer = Result<(http::Response<WasiBody>, Done), Error>;
+
+/// The way out of `wasi:http`.
+pub(crate) struct Outlet {
+    gate: Arc<dyn Gate>,
+    requests: Requests,
+    log: CallLog,
+}
+
+impl Outlet {
+    pub(crate) fn new(gate: Arc<dyn Gate>, requests: Requests, log: CallLog) -> Outlet {
+        Outlet {
+            gate,
+            requests,
+            log,
+        }
+    }
+}
+
+impl WasiHttpHooks for Outlet {
+    /// The host's own client sets it.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Answer> + Send> {
+        let gate = Arc::clone(&self.gate);
+        let requests = self.requests.clone();
+        let log = self.log.clone();
+        Box::new(async move {
+            let request = collect(request).await?;
+            let what = format!("{} {}", request.method, request.path());
+            if let Err(why) = requests.take() {
+                log.line("stoplog", &format!("{what}: {why}"));
+                return Err(Error::HttpRequestDenied);
+            }
+            let response = gate.fetch(request).await.map_err(|error| {
+                // The guest's HTTP library has no words for it: the log has.
+                log.line("stoplog", &format!("{what}: {error}"));
+                match error {
+                    EffectError::Denied { .. } => Error::HttpRequestDenied,
+                    EffectError::NotSent(_) => Error::ConnectionRefused,
+                    EffectError::Unanswered(_) => Error::ConnectionTerminated,
+                }
+            })?;
+            let done: Done = Box::new(async { Ok(()) });
+            Ok((answer(response)?, done))
+        })
+    }
+}
+
+async fn collect(request: http::Request<WasiBody>) -> Result<Request, Error> {
+    let (parts, body) = request.into_parts();
+    let mut headers = Vec::new();
+    for (name, value) in &parts.headers {
+        // Checked against the body by wasmtime already, and the host's to set.
+        if name == http::header::CONTENT_LENGTH {
+            continue;
+        }
+        let value = std::str::from_utf8(value.as_bytes()).map_err(|_| Error::HttpProtocolError)?;
+        headers.push((name.as_str().to_owned(), value.to_owned()));
+    }
+    let body = Limited::new(body, limits::REQUEST_BODY_BYTES)
+        .collect()
+        .await
+        .map_err(|e| {
+            if e.is::<LengthLimitError>() {
+                Error::HttpRequestBodySize(Some(limits::REQUEST_BODY_BYTES as u64))
+            } else {
+                match e.downcast::<Error>() {
+                    Ok(error) => *error,
+                    Err(other) => Error::InternalError(Some(other.to_string())),
+                }
+            }
+        })?;
+    Ok(Request {
+        method: parts.method.as_str().to_ascii_uppercase(),
+        url: parts.uri.to_string(),
+        headers,
+        body: body.to_bytes().to_vec(),
+    })
+}
+
+fn answer(response: Response) -> Result<http::Response<WasiBody>, Error> {
+    if response.body.len() > limits::RESPONSE_BODY_BYTES {
+        return Err(Error::HttpResponseBodySize(
+            Some(response.body.len() as u64),
+        ));
+    }
+    let mut builder = http::Response::builder().status(response.status);
+    for (name, value) in &response.headers {
+        let name = http::HeaderName::from_bytes(name.as_bytes());
+        let value = http::HeaderValue::from_bytes(value.as_bytes());
+        // A header that HTTP does not allow is left out, as a client would.
+        if let (Ok(name), Ok(value)) = (name, value) {
+            builder = builder.header(name, value);
+        }
+    }
+    let body = Full::new(Bytes::from(response.body)).map_err(|never| match never {});
+    builder
+        .body(body.boxed_unsync())
+        .map_err(|_| Error::HttpProtocolError)
+}
+
+#[cfg(test)]
+mod tests;
