@@ -11,8 +11,8 @@ pub const KEYWORD: &str = "x-disclosure";
 /// Deepest nesting of a schema that is walked: a schema that refers to itself must end somewhere.
 pub const MAX_SCHEMA_DEPTH: usize = 32;
 
-/// Where a field may be seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a field may be seen. Ordered by how much is hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disclosure {
     /// Everywhere: ids and amounts that the people on call need.
     Audit,
@@ -141,7 +141,13 @@ fn decided(node: &Value, root: &Value, path: &str) -> Result<(), Undecided> {
 /// The value with every field that is not for audit masked, as its schema says. What the schema
 /// does not know is masked too.
 pub fn redact(value: &Value, schema: &Value) -> Value {
-    redact_node(value, schema, schema, Some(Disclosure::Audit), 0)
+    redact_node(value, schema, schema, Some(Disclosure::Audit), Disclosure::Personal, 0)
+}
+
+/// The value as a person who approves may see it: personal fields are what they decide about;
+/// secret fields are masked, and what the schema does not know too.
+pub fn for_approver(value: &Value, schema: &Value) -> Value {
+    redact_node(value, schema, schema, Some(Disclosure::Audit), Disclosure::Secret, 0)
 }
 
 fn redact_node(
@@ -149,12 +155,13 @@ fn redact_node(
     node: &Value,
     root: &Value,
     inherited: Option<Disclosure>,
+    hidden_from: Disclosure,
     depth: usize,
 ) -> Value {
     let own = Disclosure::of(node).or_else(|| Disclosure::of(resolve(node, root)));
     let node = resolve(node, root);
     let decision = match own.or(inherited) {
-        Some(Disclosure::Audit) => Disclosure::Audit,
+        Some(shown) if shown < hidden_from => shown,
         Some(hidden) => return Value::from(hidden.mask()),
         None => return Value::from("[undecided]"),
     };
@@ -166,7 +173,7 @@ fn redact_node(
             let mut out = Map::new();
             for (name, field) in fields {
                 let shown = match property(node, root, name) {
-                    Some(child) => redact_node(field, child, root, None, depth + 1),
+                    Some(child) => redact_node(field, child, root, None, hidden_from, depth + 1),
                     None => Value::from("[undecided]"),
                 };
                 out.insert(name.clone(), shown);
@@ -176,7 +183,7 @@ fn redact_node(
         Value::Array(items) => match node.get("items").filter(|i| i.is_object()) {
             Some(item) => items
                 .iter()
-                .map(|v| redact_node(v, item, root, Some(decision), depth + 1))
+                .map(|v| redact_node(v, item, root, Some(decision), hidden_from, depth + 1))
                 .collect(),
             None => Value::from("[undecided]"),
         },

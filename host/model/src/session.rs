@@ -14,6 +14,7 @@ use crate::call::{Call, Position};
 use crate::effect::Outcome;
 use crate::event::*;
 use crate::id::ApprovalId;
+use crate::money::UsdMicros;
 use crate::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use crate::reason::Reason;
 use crate::turn::Turn;
@@ -177,6 +178,8 @@ pub struct RunState {
     pub started: RunStarted,
     /// When it began, milliseconds since the Unix epoch.
     pub began_at_ms: u64,
+    /// What its turns cost, those that could not be used included.
+    pub cost: UsdMicros,
     /// Its end; none if it died.
     pub ended: Option<RunEnded>,
 }
@@ -360,12 +363,17 @@ impl Session {
                 self.runs.push(RunState {
                     started: started.clone(),
                     began_at_ms: record.at_ms,
+                    cost: UsdMicros(0),
                     ended: None,
                 });
                 Ok(())
             }
             Event::TurnTaken(turn) => self.take_turn(turn),
-            Event::TurnRejected(_) | Event::ModelFailed(_) => self.running().map(|_| ()),
+            Event::TurnRejected(rejected) => {
+                self.running()?.cost += rejected.turn.cost;
+                Ok(())
+            }
+            Event::ModelFailed(_) => self.running().map(|_| ()),
             Event::RunEnded(ended) => {
                 self.running()?.ended = Some(ended.clone());
                 Ok(())
@@ -411,6 +419,7 @@ impl Session {
         {
             return Err("the ordinals of its calls are not 0, 1, 2, ...".into());
         }
+        self.running()?.cost += turn.cost;
         self.turns.push(Arc::new(TurnState {
             turn: turn.clone(),
             calls: turn.calls.iter().cloned().map(CallState::new).collect(),

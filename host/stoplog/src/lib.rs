@@ -1,1 +1,55 @@
-//! The stoplog command: CLI, config, wiring.
+//! The `stoplog` command as a library: CLI, config, wiring.
+//!
+//! `main` wires the edges that everything below is handed: the clock, the store, the way out, the
+//! sandbox. A program that embeds the host calls [`main_with_args`]; tests that want to know when
+//! the host passes a stage call [`main_with`].
+
+mod args;
+mod commands;
+pub mod config;
+mod error;
+mod host;
+mod lock;
+mod output;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use stoplog_model::port::{Unwatched, Watch};
+
+pub use error::{CliError, Exit};
+
+/// Runs the command line, as `stoplog` does.
+pub fn main_with_args(args: Vec<OsString>) -> ExitCode {
+    main_with(args, Arc::new(Unwatched))
+}
+
+/// The same, with someone who is told of every stage.
+pub fn main_with(args: Vec<OsString>, watch: Arc<dyn Watch>) -> ExitCode {
+    let parsed = match args::Args::try_parse_from(args) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version are no errors; clap knows where each belongs.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let json = parsed.json;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            output::print_error(json, &CliError::internal(format!("no runtime: {e}")));
+            return Exit::Failed.into();
+        }
+    };
+    let result = runtime.block_on(commands::run(parsed, watch));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::print_error(json, &error);
+            error.exit().into()
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The command line as it may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use stoplog_model::{ApprovalId, SessionId, Tenant};
+
+/// Runs agents whose tools cannot pay twice.
+///
+/// Every tool is a WebAssembly component; every request that may change something is journalled
+/// before it leaves, carries a key, and is recovered after a crash.
+#[derive(Debug, Parser)]
+#[command(
+    name = "stoplog",
+    version,
+    after_help = "Exit codes:\n  0  done\n  1  the run ended with an error, or the command failed\n  \
+                  2  the command line is wrong\n  3  the run waits for a person (approval or parked call)\n  \
+                  4  the configuration, the lock file or a tool is wrong\n  \
+                  5  the journal, the data directory or the session cannot be used now\n\n\
+                  Every error has a reason code, and each code a page in docs/reasons/."
+)]
+pub(crate) struct Args {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = "stoplog.toml")]
+    pub(crate) config: PathBuf,
+    /// The data directory; wins over the configuration's.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Begin a session and run it as far as it gets.
+    Run(Run),
+    /// Go on with a session, after a crash, an approval, or a decision about a parked call.
+    Resume(Resume),
+    /// The sessions in the journal.
+    #[command(subcommand)]
+    Sessions(Sessions),
+    /// Tools: look at one, add one, list them.
+    #[command(subcommand)]
+    Tool(Tool),
+    /// Calls that wait for a person's approval.
+    #[command(subcommand)]
+    Approvals(Approvals),
+    /// Calls that wait for a person because nobody knows whether they were done.
+    #[command(subcommand)]
+    Parked(Parked),
+    /// Traces.
+    #[command(subcommand)]
+    Trace(Trace),
+    /// Say what is wrong with configuration, tools, journal and toolchain, and what to do.
+    Doctor,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// What the agent is asked to do.
+    pub(crate) task: String,
+    /// Whose data and budget it is. Never defaulted.
+    #[arg(long)]
+    pub(crate) tenant: Tenant,
+    /// Who talks; in spans and cost.
+    #[arg(long, default_value = "unknown")]
+    pub(crate) user: String,
+    /// The session's id; a new one if not given.
+    #[arg(long)]
+    pub(crate) session: Option<SessionId>,
+    /// The workflow's name; wins over the configuration's.
+    #[arg(long)]
+    pub(crate) feature: Option<String>,
+    /// The scripted model's file; wins over the configuration's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Resume {
+    /// The session.
+    pub(crate) session: SessionId,
+    /// The scripted model's file; wins over the configuration's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sessions {
+    /// List them, the latest first.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tool {
+    /// Print a component's class, imports, obligations and contract. Runs only `describe`, with no
+    /// rights at all.
+    Check {
+        /// The component.
+        file: PathBuf,
+    },
+    /// Accept a component: copy it into the data directory and write it into stoplog.lock.
+    Add {
+        /// The component.
+        file: PathBuf,
+        /// Needed for class external and irreversible: say that you want that.
+        #[arg(long, value_name = "CLASS")]
+        accept_class: Option<AcceptClass>,
+        /// Needed when a tool of this name with another digest is in the lock.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List the tools in stoplog.lock.
+    List,
+}
+
+/// A class that has to be named to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AcceptClass {
+    /// Class 3.
+    External,
+    /// Class 4.
+    Irreversible,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Approvals {
+    /// List what waits; with --all also what is decided.
+    List {
+        /// Decided ones too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// The whole packet.
+    Show {
+        /// The approval.
+        id: ApprovalId,
+    },
+    /// Say yes. Good once, for these arguments.
+    Approve {
+        /// The approval.
+        id: ApprovalId,
+        /// Who decides.
+        #[arg(long)]
+        by: String,
+        /// Why.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Say no. The model is told why and plans again.
+    Reject {
+        /// The approval.
+        id: ApprovalId,
+        /// Who decides.
+        #[arg(long)]
+        by: String,
+        /// Why: the model reads it.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Parked {
+    /// List them.
+    List,
+    /// Everything that is known about one.
+    Show {
+        /// SESSION/ITERATION.ORDINAL, as `parked list` prints it.
+        id: String,
+    },
+    /// Decide about one.
+    Resolve {
+        /// SESSION/ITERATION.ORDINAL, as `parked list` prints it.
+        id: String,
+        /// What you found out.
+        #[arg(long = "as", value_name = "WHAT")]
+        what: ResolveAs,
+        /// With `done`: the output that the tool would have given, as JSON.
+        #[arg(long)]
+        output: Option<String>,
+        /// Who decides.
+        #[arg(long)]
+        by: String,
+        /// Why.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+}
+
+/// What a person found out about a parked call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ResolveAs {
+    /// It was done.
+    Done,
+    /// It was not done: it may be sent again under its key.
+    NotDone,
+    /// Leave it: the model is told that nobody knows.
+    Abandon,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trace {
+    /// Print the trees of a session, or of one trace.
+    Show {
+        /// Session id or trace id.
+        what: String,
+    },
+}

@@ -1,0 +1,138 @@
+//! `doctor`: what is wrong with configuration, tools, journal and toolchain, and what to do.
+
+use std::process::Command;
+
+use serde_json::json;
+use stoplog_journal::Store;
+use stoplog_store::DataDir;
+
+use super::Context;
+use crate::config::Config;
+use crate::error::{CliError, Exit};
+use crate::host::{self, Journal};
+use crate::lock::{self, Lock};
+use crate::output;
+
+struct Finding {
+    what: String,
+    problem: Option<String>,
+    cure: String,
+}
+
+fn good(what: impl Into<String>) -> Finding {
+    Finding { what: what.into(), problem: None, cure: String::new() }
+}
+
+fn bad(what: impl Into<String>, error: &CliError) -> Finding {
+    Finding {
+        what: what.into(),
+        problem: Some(error.message.clone()),
+        cure: error.reason.map(|r| r.hint().to_owned()).unwrap_or_default(),
+    }
+}
+
+pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
+    let mut findings = vec![toolchain()];
+    match context.config() {
+        Ok(config) => look(&config, &mut findings).await,
+        Err(error) => findings.push(bad("configuration", &error)),
+    }
+    let sick = findings.iter().any(|f| f.problem.is_some());
+    if context.json {
+        let told: Vec<_> = findings
+            .iter()
+            .map(|f| json!({"what": f.what, "problem": f.problem, "cure": f.cure}))
+            .collect();
+        output::json(&json!(told));
+    } else {
+        for finding in &findings {
+            match &finding.problem {
+                None => output::line(format!("ok     {}", finding.what)),
+                Some(problem) => {
+                    output::line(format!("WRONG  {}: {problem}", finding.what));
+                    output::line(format!("       to do: {}", finding.cure));
+                }
+            }
+        }
+    }
+    Ok(if sick { Exit::Failed } else { Exit::Ok })
+}
+
+/// Only authors of tools need the toolchain; running agents does not.
+fn toolchain() -> Finding {
+    let rustc = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", "wasm32-wasip2"])
+        .output();
+    let there = rustc.is_ok_and(|output| {
+        let path = String::from_utf8_lossy(&output.stdout);
+        output.status.success() && std::path::Path::new(path.trim()).is_dir()
+    });
+    if there {
+        return good("toolchain: target wasm32-wasip2 is installed");
+    }
+    Finding {
+        what: "toolchain (for building tools in Rust)".into(),
+        problem: Some("the target wasm32-wasip2 is not installed".into()),
+        cure: "rustup target add wasm32-wasip2".into(),
+    }
+}
+
+async fn look(config: &Config, findings: &mut Vec<Finding>) {
+    findings.push(good(format!("configuration: {}", config.path.display())));
+    match host::egress(config).and_then(|egress| host::model(config, &egress, None).map(|_| ())) {
+        Ok(()) => findings.push(good("model and secrets")),
+        Err(error) => findings.push(bad("model and secrets", &error)),
+    }
+    match DataDir::beside_host(&config.data_dir, &host::holder()) {
+        Ok(data) => tools(config, &data, findings),
+        Err(error) => findings.push(bad("data directory", &error.into())),
+    }
+    match Journal::beside_host(&config.data_dir) {
+        Ok(journal) => match journal.store.open_intents().await {
+            Ok(open) => findings.push(good(format!(
+                "journal: durable, quick_check passed, {} effect(s) in doubt",
+                open.len()
+            ))),
+            Err(error) => findings.push(bad("journal", &error.into())),
+        },
+        Err(error) => findings.push(bad("journal", &error)),
+    }
+}
+
+fn tools(config: &Config, data: &DataDir, findings: &mut Vec<Finding>) {
+    let lock = match Lock::load(&config.lock) {
+        Ok(lock) => lock,
+        Err(error) => return findings.push(bad("lock", &error)),
+    };
+    if lock.tools.is_empty() {
+        findings.push(good("tools: none yet; add one with `stoplog tool add FILE`"));
+    }
+    for locked in &lock.tools {
+        let what = format!("tool {}", locked.name);
+        let checked = lock::pin(data, locked).and_then(|pin| {
+            lock::component(data, &locked.name, &locked.component)?;
+            let rules = config.rules.check_fields(&locked.name, &pin.contract.input_schema);
+            rules.map_err(|e| CliError::new(stoplog_model::Reason::ConfigInvalid, e.to_string()))
+        });
+        match checked {
+            Err(error) => findings.push(bad(what, &error)),
+            Ok(()) if !locked.egress.is_empty() && !config.grants.contains_key(&locked.name) => {
+                findings.push(Finding {
+                    what,
+                    problem: Some(format!("asks for {}, and is granted nothing", locked.egress.join(", "))),
+                    cure: format!("add a [[grant]] for it to {}", config.path.display()),
+                });
+            }
+            Ok(()) => findings.push(good(what)),
+        }
+    }
+    for tool in config.rules.tools().chain(config.grants.keys().map(String::as_str)) {
+        if lock.get(tool).is_none() {
+            findings.push(Finding {
+                what: format!("configuration of `{tool}`"),
+                problem: Some("there is no such tool in the lock".into()),
+                cure: "correct the name, or add the tool with `stoplog tool add FILE`".into(),
+            });
+        }
+    }
+}

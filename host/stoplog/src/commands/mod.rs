@@ -1,0 +1,61 @@
+//! One file a command.
+
+mod approvals;
+mod doctor;
+mod parked;
+mod run;
+mod sessions;
+mod tool;
+mod trace;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stoplog_model::port::Watch;
+
+use crate::args::{Args, Command};
+use crate::config::Config;
+use crate::error::{CliError, Exit};
+
+/// What every command knows.
+pub(crate) struct Context {
+    config: PathBuf,
+    data_dir: Option<PathBuf>,
+    pub(crate) json: bool,
+    pub(crate) watch: Arc<dyn Watch>,
+}
+
+impl Context {
+    /// The configuration, with the command line's data directory if it names one.
+    pub(crate) fn config(&self) -> Result<Config, CliError> {
+        let mut config = Config::load(&self.config)?;
+        if let Some(data_dir) = &self.data_dir {
+            config.data_dir = data_dir.clone();
+        }
+        Ok(config)
+    }
+
+    /// The data directory: the command line's, else the configuration's.
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, CliError> {
+        match &self.data_dir {
+            Some(data_dir) => Ok(data_dir.clone()),
+            None => Ok(self.config()?.data_dir),
+        }
+    }
+}
+
+/// Runs a command.
+pub(crate) async fn run(args: Args, watch: Arc<dyn Watch>) -> Result<Exit, CliError> {
+    let context =
+        Context { config: args.config, data_dir: args.data_dir, json: args.json, watch };
+    match args.command {
+        Command::Run(run) => run::run(&context, run).await,
+        Command::Resume(resume) => run::resume(&context, resume).await,
+        Command::Sessions(sessions) => sessions::run(&context, sessions).await,
+        Command::Tool(tool) => tool::run(&context, tool).await,
+        Command::Approvals(approvals) => approvals::run(&context, approvals).await,
+        Command::Parked(parked) => parked::run(&context, parked).await,
+        Command::Trace(trace) => trace::run(&context, trace).await,
+        Command::Doctor => doctor::run(&context).await,
+    }
+}

@@ -1,0 +1,85 @@
+//! Errors as a person or a script meets them: a reason code, a message, a way on, an exit code.
+
+use std::process::ExitCode;
+
+use stoplog_journal::{JournalError, StoreError};
+use stoplog_model::Reason;
+
+/// Exit codes. Documented in `stoplog --help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// The run ended with an error, or the command failed.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The run waits for a person: an approval, or a parked call.
+    Waiting = 3,
+    /// The configuration, the lock file or a tool is wrong.
+    Config = 4,
+    /// The journal, the data directory or the session cannot be used now.
+    Journal = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// An error of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CliError {
+    /// The code, and the page in `docs/reasons/`; none for what should not happen.
+    pub reason: Option<Reason>,
+    /// What happened, to what.
+    pub message: String,
+}
+
+impl CliError {
+    /// An error with a reason code.
+    pub fn new(reason: Reason, message: impl Into<String>) -> CliError {
+        CliError { reason: Some(reason), message: message.into() }
+    }
+
+    /// Something that has no page.
+    pub fn internal(message: impl Into<String>) -> CliError {
+        CliError { reason: None, message: message.into() }
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        use Reason::*;
+        match self.reason {
+            Some(
+                ConfigNotFound | ConfigInvalid | LockInvalid | ToolNotComponent | ToolClassUnclear
+                | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
+                | ToolChanged | ToolMissing | ToolClassNotAccepted,
+            ) => Exit::Config,
+            Some(
+                DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt
+                | JournalNewer | JournalNotDurable | SessionNotFound | SessionExists | SessionEnded,
+            ) => Exit::Journal,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl From<JournalError> for CliError {
+    fn from(error: JournalError) -> CliError {
+        CliError::new(error.reason(), error.to_string())
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> CliError {
+        JournalError::from(error).into()
+    }
+}
+
+impl From<stoplog_sandbox::LoadError> for CliError {
+    fn from(error: stoplog_sandbox::LoadError) -> CliError {
+        CliError::new(error.reason, error.message)
+    }
+}

@@ -1,0 +1,148 @@
+//! `stoplog.lock`: which components are accepted, as what.
+//!
+//! At call time the lock counts, never the guest: the class and the contract are those that a
+//! person accepted. Components and contracts lie in the data directory by digest, so a session
+//! keeps the tool that it began with.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use stoplog_model::event::Pin;
+use stoplog_model::{Class, Contract, Digest, Reason};
+use stoplog_store::DataDir;
+
+use crate::error::CliError;
+
+/// Version of the lock file.
+const LOCK_VERSION: u32 = 1;
+
+/// One accepted tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Locked {
+    /// What the model calls it by.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// Its class.
+    pub(crate) class: Class,
+    /// Digest of the component.
+    pub(crate) component: Digest,
+    /// Digest of the contract.
+    pub(crate) contract: Digest,
+    /// Origins that it asked for.
+    pub(crate) egress: Vec<String>,
+    /// Secrets that it asked for.
+    pub(crate) secrets: Vec<String>,
+}
+
+/// The file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lock {
+    version: u32,
+    /// The tools, by name.
+    #[serde(default, rename = "tool")]
+    pub(crate) tools: Vec<Locked>,
+}
+
+fn invalid(path: &Path, why: impl std::fmt::Display) -> CliError {
+    CliError::new(Reason::LockInvalid, format!("{}: {why}", path.display()))
+}
+
+fn unwritable(path: &Path, e: std::io::Error) -> CliError {
+    CliError::new(Reason::JournalUnwritable, format!("{}: {e}", path.display()))
+}
+
+impl Lock {
+    /// Reads the file; no file is no tools.
+    pub(crate) fn load(path: &Path) -> Result<Lock, CliError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Lock { version: LOCK_VERSION, tools: Vec::new() });
+            }
+            Err(e) => return Err(invalid(path, e)),
+        };
+        let lock: Lock = toml::from_str(&text).map_err(|e| invalid(path, e))?;
+        if lock.version != LOCK_VERSION {
+            let why = format!("version {}; this stoplog reads {LOCK_VERSION}", lock.version);
+            return Err(invalid(path, why));
+        }
+        Ok(lock)
+    }
+
+    /// Writes the file: whole or not at all.
+    pub(crate) fn save(&self, path: &Path) -> Result<(), CliError> {
+        let text = toml::to_string_pretty(self).map_err(|e| invalid(path, e))?;
+        let head = "# Written by `stoplog tool add`. A tool is accepted with this class and this contract.\n";
+        write_whole(path, format!("{head}{text}").as_bytes())
+    }
+
+    /// Puts a tool in, in the place of one of its name.
+    pub(crate) fn put(&mut self, tool: Locked) {
+        self.tools.retain(|t| t.name != tool.name);
+        self.tools.push(tool);
+        self.tools.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// The tool of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Locked> {
+        self.tools.iter().find(|t| t.name == name)
+    }
+}
+
+/// Writes beside, syncs, and renames: a kill leaves the old file or the new one.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let beside = path.with_extension(format!("tmp{}", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|e| unwritable(path, e))
+}
+
+/// Keeps a component and its contract in the data directory.
+pub(crate) fn keep(data: &DataDir, bytes: &[u8], contract: &Contract) -> Result<(), CliError> {
+    let dir = data.tools();
+    fs::create_dir_all(&dir).map_err(|e| unwritable(&dir, e))?;
+    let digest = Digest::of(bytes);
+    write_whole(&dir.join(format!("{digest}.wasm")), bytes)?;
+    let text = serde_json::to_vec_pretty(contract).map_err(|e| invalid(&dir, e))?;
+    write_whole(&dir.join(format!("{}.contract.json", contract.digest())), &text)
+}
+
+/// The bytes of a component, which must be what its digest says.
+pub(crate) fn component(data: &DataDir, name: &str, digest: &Digest) -> Result<Vec<u8>, CliError> {
+    let path = data.tools().join(format!("{digest}.wasm"));
+    let bytes = fs::read(&path).map_err(|e| {
+        let message = format!("`{name}`: {}: {e}", path.display());
+        CliError::new(Reason::ToolMissing, message)
+    })?;
+    let found = Digest::of(&bytes);
+    if found == *digest {
+        return Ok(bytes);
+    }
+    let message = format!("`{name}`: {} has digest {found}", path.display());
+    Err(CliError::new(Reason::ToolChanged, message))
+}
+
+/// A locked tool as a session pins it.
+pub(crate) fn pin(data: &DataDir, locked: &Locked) -> Result<Pin, CliError> {
+    let path = data.tools().join(format!("{}.contract.json", locked.contract));
+    let missing = |e: String| {
+        let message = format!("`{}`: {}: {e}", locked.name, path.display());
+        CliError::new(Reason::ToolMissing, message)
+    };
+    let text = fs::read(&path).map_err(|e| missing(e.to_string()))?;
+    let contract: Contract = serde_json::from_slice(&text).map_err(|e| missing(e.to_string()))?;
+    if contract.digest() != locked.contract || contract.name.as_str() != locked.name {
+        let message = format!("`{}`: {} is not the contract in the lock", locked.name, path.display());
+        return Err(CliError::new(Reason::ToolChanged, message));
+    }
+    Ok(Pin { component: locked.component.clone(), class: locked.class, contract })
+}

@@ -1,0 +1,61 @@
+//! All printing, in one place: tables and texts for people, JSON where a machine may read.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+
+use crate::error::CliError;
+
+/// Prints a line to standard output.
+pub(crate) fn line(text: impl AsRef<str>) {
+    use std::io::Write;
+    // A closed pipe (`| head`) is no error of ours.
+    let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+}
+
+/// Prints a JSON value, indented.
+pub(crate) fn json(value: &Value) {
+    line(serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// Prints a line to standard error.
+pub(crate) fn note(text: impl AsRef<str>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+}
+
+/// Prints an error to standard error.
+pub(crate) fn print_error(as_json: bool, error: &CliError) {
+    let code = error.reason.map_or("internal", |r| r.code());
+    let hint = error.reason.map(|r| r.hint());
+    if as_json {
+        let told = json!({"error": {"reason": code, "message": error.message, "hint": hint}});
+        note(told.to_string());
+        return;
+    }
+    note(format!("error[{code}]: {}", error.message));
+    if let Some(hint) = hint {
+        note(format!("  to do: {hint}"));
+    }
+}
+
+/// A table for people, as wide as it needs to be.
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.iter().copied())
+        .add_rows(rows);
+    for text in table.to_string().lines() {
+        line(text.trim_end());
+    }
+}
+
+/// A time for people: UTC, to the second.
+pub(crate) fn time(ms: u64) -> String {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(timestamp) => timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        Err(_) => ms.to_string(),
+    }
+}
