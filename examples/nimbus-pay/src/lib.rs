@@ -4,6 +4,7 @@
 //! [`tool_file`] says where each one lies.
 
 pub mod backend;
+pub mod client;
 pub mod demo;
 
 use std::path::{Path, PathBuf};

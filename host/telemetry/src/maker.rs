@@ -39,6 +39,7 @@ struct Run {
     step_began_ms: u64,
     step: u32,
     step_open: bool,
+    ended: bool,
 }
 
 /// Folds the records of one session into spans.
@@ -109,7 +110,9 @@ impl SpanMaker {
     }
 
     fn run_started(&mut self, started: &RunStarted, at_ms: u64, made: &mut Vec<Span>) {
-        if self.run.is_some() {
+        // A run that has its end keeps its name here: people decide between runs, and their
+        // decisions belong to the trace that asked. Only a run without an end has died.
+        if self.run.as_ref().is_some_and(|run| !run.ended) {
             self.crashed(made);
         }
         self.run = Some(Run {
@@ -119,6 +122,7 @@ impl SpanMaker {
             step_began_ms: at_ms,
             step: started.at_iteration.saturating_sub(1),
             step_open: false,
+            ended: false,
         });
         if started.resumed_from.is_some() {
             self.replayed(at_ms, made);
@@ -321,11 +325,10 @@ impl SpanMaker {
         };
         let id = root_id(&run.started.trace_id);
         self.emit(made, (id, None), run.step, (run.began_ms, latency_ms), detail);
-        // Decisions of people come between runs; they belong to the trace that asked.
         if let Some(run) = &mut self.run {
             run.step_open = false;
+            run.ended = true;
         }
-        self.run = self.run.take().filter(|_| outcome != "crashed");
     }
 }
 

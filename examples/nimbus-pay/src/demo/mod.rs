@@ -4,7 +4,6 @@
 //! before its output, so that a reader can do it again by hand. Whatever does not come out as
 //! promised is an error: the demo proves, it does not show off.
 
-mod client;
 mod folder;
 mod process;
 mod query;

@@ -11,7 +11,8 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::folder::Folder;
-use super::{client, say};
+use super::say;
+use crate::client;
 
 /// How long a command of the host may take. The slowest compiles a tool; a busy machine needs
 /// many seconds for it.

@@ -10,7 +10,11 @@ use serde_json::Value;
 /// The backend answers these questions at once; a hung one must not hang the demo.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) fn ask(
+/// Sends one request, and gives the JSON of an answer whose status is 2xx.
+///
+/// # Errors
+/// When nothing answers within ten seconds, or the answer has another status or is not JSON.
+pub fn ask(
     address: SocketAddr,
     method: &str,
     path: &str,
