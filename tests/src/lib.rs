@@ -40,13 +40,18 @@ macro_rules! bins {
     };
 }
 
-/// The component of a guest.
+/// The component of a guest, or of one of the example's tools.
 pub fn guest(name: &str) -> PathBuf {
-    Path::new(GUESTS_DIR).join(format!("{name}.wasm"))
+    let own = Path::new(GUESTS_DIR).join(format!("{name}.wasm"));
+    if nimbus_pay::TOOLS.iter().any(|(tool, _)| *tool == name) {
+        nimbus_pay::tool_file(name)
+    } else {
+        own
+    }
 }
 
 /// A tool that worlds have, and how it is accepted.
-const TOOLS: [(&str, Option<&str>); 17] = [
+const TOOLS: [(&str, Option<&str>); 18] = [
     ("keyed", Some("external")),
     ("probed", Some("external")),
     ("neither", Some("external")),
@@ -64,6 +69,7 @@ const TOOLS: [(&str, Option<&str>); 17] = [
     ("dice", None),
     ("liar", Some("external")),
     ("headstrong", Some("external")),
+    ("issue_refund", Some("irreversible")),
 ];
 
 /// One far side process.
@@ -81,8 +87,13 @@ impl FarSide {
             .arg(&port_file)
             .stdin(Stdio::null())
             .spawn()?;
-        let mut far = FarSide { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        let text = wait_for("the far side's port", || fs::read_to_string(&port_file).ok())?;
+        let mut far = FarSide {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        let text = wait_for("the far side's port", || {
+            fs::read_to_string(&port_file).ok()
+        })?;
         far.address = text.parse()?;
         Ok(far)
     }
@@ -123,7 +134,8 @@ impl FarSide {
     /// Tells it to misbehave on `POST /acts`.
     pub fn misbehave(&self, mode: &str, times: u32, delay_ms: u32) -> anyhow::Result<()> {
         let fault = json!({"path": "/acts", "mode": mode, "times": times, "delay_ms": delay_ms});
-        self.ask("POST", "/admin/misbehave", Some(&fault)).map(|_| ())
+        self.ask("POST", "/admin/misbehave", Some(&fault))
+            .map(|_| ())
     }
 }
 
@@ -191,8 +203,10 @@ impl World {
         let text = format!(
             "data_dir = \"data\"\n\n[agent]\nfeature = \"testing\"\nsystem_prompt = \"Test.\"\n\n\
              [model]\nkind = \"scripted\"\nscript = \"script.json\"\n\n\
-             [[grant]]\ntools = {tools:?}\norigin = \"http://far.internal/\"\nconnect = \"{}\"\n\n{more}",
-            self.far.address
+             [[grant]]\ntools = {tools:?}\norigin = \"http://far.internal/\"\nconnect = \"{address}\"\n\n\
+             [[grant]]\ntools = [\"issue_refund\"]\norigin = \"http://nimbus.internal/\"\n\
+             connect = \"{address}\"\n\n{more}",
+            address = self.far.address
         );
         Ok(fs::write(self.path().join("stoplog.toml"), text)?)
     }
@@ -203,7 +217,10 @@ impl World {
         let (head, rest) = text.split_once("[[tool]]").context("a lock with tools")?;
         let mut kept = head.to_owned();
         for section in rest.split("[[tool]]") {
-            if tools.iter().any(|t| section.contains(&format!("name = \"{t}\"\n"))) {
+            if tools
+                .iter()
+                .any(|t| section.contains(&format!("name = \"{t}\"\n")))
+            {
                 kept.push_str("[[tool]]");
                 kept.push_str(section);
             }
@@ -241,7 +258,10 @@ impl World {
             "input_tokens": 10, "output_tokens": 5, "cost_usd_micros": 1000,
         }));
         let script = json!({"model_id": "scripted", "model_version": "1", "turns": all});
-        Ok(fs::write(self.path().join("script.json"), script.to_string())?)
+        Ok(fs::write(
+            self.path().join("script.json"),
+            script.to_string(),
+        )?)
     }
 
     /// The host's command, not yet started.
@@ -267,7 +287,10 @@ impl World {
     /// Runs the host until it dies at a stage; it is an error if it does not.
     pub fn host_dies(&self, args: &[&str], at: &str) -> anyhow::Result<()> {
         let said = said(self.command(args).env("STOPLOG_DIE_AT", at).output()?)?;
-        ensure!(said.code.is_none(), "the host did not die at {at}: {said:?}");
+        ensure!(
+            said.code.is_none(),
+            "the host did not die at {at}: {said:?}"
+        );
         Ok(())
     }
 
@@ -346,7 +369,11 @@ fn make_template(bins: Bins) -> anyhow::Result<TempDir> {
     fs::write(&config, text)?;
     for (tool, class) in TOOLS {
         let mut command = Command::new(bins.host);
-        command.arg("--config").arg(&config).args(["tool", "add"]).arg(guest(tool));
+        command
+            .arg("--config")
+            .arg(&config)
+            .args(["tool", "add"])
+            .arg(guest(tool));
         if let Some(class) = class {
             command.args(["--accept-class", class]);
         }

@@ -76,19 +76,32 @@ fn kill_and_resume(tool: &str, stage: &str, sent: bool, iteration: u32) -> anyho
     let keys = world.far.keys("/acts")?;
     ensure!(keys.iter().all(|k| k == "act_x"), "other keys: {keys:?}");
     if tool != "undoable" {
-        ensure!(world.far.acts_done()? == 1, "done {} times", world.far.acts_done()?);
+        ensure!(
+            world.far.acts_done()? == 1,
+            "done {} times",
+            world.far.acts_done()?
+        );
     }
-    ensure!(world.sql("SELECT * FROM open_intents")?.is_empty(), "an intent is left open");
+    ensure!(
+        world.sql("SELECT * FROM open_intents")?.is_empty(),
+        "an intent is left open"
+    );
     check_spans(&world)
 }
 
 /// A person looks at the far side, decides, and the session goes on to its answer.
 fn resolve_and_finish(world: &World, times: usize) -> anyhow::Result<()> {
     let parked = world.host(&["parked", "list"])?;
-    ensure!(parked.json[0]["reason"] == "doubt_unresolvable", "{parked:?}");
+    ensure!(
+        parked.json[0]["reason"] == "doubt_unresolvable",
+        "{parked:?}"
+    );
     let id = parked.json[0]["id"].as_str().context("an id")?.to_owned();
     let again = world.host(&["resume", "s"])?;
-    ensure!(again.code == Some(3), "a parked session does nothing: {again:?}");
+    ensure!(
+        again.code == Some(3),
+        "a parked session does nothing: {again:?}"
+    );
     let mut args = vec!["parked", "resolve", &id, "--by", "Meera", "--as"];
     if times == 1 {
         args.extend(["done", "--output", "{\"act_id\": \"act_1\"}"]);
@@ -100,7 +113,10 @@ fn resolve_and_finish(world: &World, times: usize) -> anyhow::Result<()> {
     let finished = world.host(&["resume", "s"])?;
     ensure!(finished.code == Some(0), "{finished:?}");
     let in_force = world.far.acts_in_force("act_x")?;
-    ensure!(in_force == 1, "in force {in_force} times after the decision");
+    ensure!(
+        in_force == 1,
+        "in force {in_force} times after the decision"
+    );
     Ok(())
 }
 
@@ -109,7 +125,13 @@ fn check_spans(world: &World) -> anyhow::Result<()> {
     let spans = world.spans()?;
     let mut ids = std::collections::BTreeSet::new();
     for span in &spans {
-        for tag in ["trace_id", "tenant_id", "session_id", "feature", "span_kind"] {
+        for tag in [
+            "trace_id",
+            "tenant_id",
+            "session_id",
+            "feature",
+            "span_kind",
+        ] {
             ensure!(span[tag].is_string(), "{tag} is missing: {span}");
         }
         ensure!(span["timestamp_ms"].as_u64() > Some(0), "no time: {span}");
@@ -124,8 +146,15 @@ fn check_spans(world: &World) -> anyhow::Result<()> {
     let told = spans.iter().filter(executed).count();
     ensure!(told == 1, "the effect has {told} spans of its own");
     let runs = world.sql("SELECT count(*) FROM events WHERE kind = 'run_started'")?;
-    let roots = spans.iter().filter(|s| s["parent_span_id"].is_null()).count();
-    ensure!(runs[0][0] == roots.to_string(), "{roots} roots for {} runs", runs[0][0]);
+    let roots = spans
+        .iter()
+        .filter(|s| s["parent_span_id"].is_null())
+        .count();
+    ensure!(
+        runs[0][0] == roots.to_string(),
+        "{roots} roots for {} runs",
+        runs[0][0]
+    );
     Ok(())
 }
 
@@ -165,13 +194,19 @@ fn killed_from_outside_between_effect_and_answer_and_again_in_recovery() -> anyh
         let world = world(tool)?;
         world.far.misbehave("hold_answer", 1, 60_000)?;
         let mut host = world.command(&World::run_args()).spawn()?;
-        wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+        wait_for("the act", || {
+            (world.far.acts_done().ok()? == 1).then_some(())
+        })?;
         host.kill()?;
         host.wait()?;
         world.host_dies(&["resume", "s"], "observation_durable:before:1")?;
         let resumed = world.host(&["resume", "s"])?;
         ensure!(resumed.code == Some(0), "{tool}: {resumed:?}");
-        ensure!(world.far.acts_done()? == 1, "{tool}: {}", world.far.acts_done()?);
+        ensure!(
+            world.far.acts_done()? == 1,
+            "{tool}: {}",
+            world.far.acts_done()?
+        );
         check_spans(&world).with_context(|| tool.to_owned())?;
     }
     Ok(())
@@ -180,13 +215,21 @@ fn killed_from_outside_between_effect_and_answer_and_again_in_recovery() -> anyh
 /// Two effects in one call: killed between them, both are done once, each under its own key.
 #[test]
 fn killed_between_two_effects_of_one_call() -> anyhow::Result<()> {
-    for stage in ["intent_durable:before:2", "intent_durable:after:2", "request_sent:after:2"] {
+    for stage in [
+        "intent_durable:before:2",
+        "intent_durable:after:2",
+        "request_sent:after:2",
+    ] {
         let world = World::new(bins!(), &["pair"])?;
         world.script(&[&[("pair", "x")]])?;
         world.host_dies(&World::run_args(), stage)?;
         let resumed = world.host(&["resume", "s"])?;
         ensure!(resumed.code == Some(0), "{stage}: {resumed:?}");
-        ensure!(world.far.acts_done()? == 2, "{stage}: {}", world.far.acts_done()?);
+        ensure!(
+            world.far.acts_done()? == 2,
+            "{stage}: {}",
+            world.far.acts_done()?
+        );
         ensure!(world.far.acts_in_force("act_x")? == 1, "{stage}");
         ensure!(world.far.acts_in_force("act_x.second")? == 1, "{stage}");
     }
@@ -202,7 +245,10 @@ fn killed_between_parallel_reads() -> anyhow::Result<()> {
     let done = world.sql("SELECT count(*) FROM state_transitions")?;
     ensure!(done[0][0] == "1", "one read is durable, not {done:?}");
     let resumed = world.host(&["resume", "s"])?;
-    ensure!(resumed.code == Some(0) && resumed.json["at_iteration"] == 1, "{resumed:?}");
+    ensure!(
+        resumed.code == Some(0) && resumed.json["at_iteration"] == 1,
+        "{resumed:?}"
+    );
     let reads = world.sql("SELECT count(*) FROM state_transitions WHERE iteration = 1")?;
     ensure!(reads[0][0] == "2", "{reads:?}");
     Ok(())
@@ -223,16 +269,29 @@ fn an_approval_survives_kills_and_is_good_once() -> anyhow::Result<()> {
         world.script(&[&[("paid", "x")]])?;
         let waits = world.host(&World::run_args())?;
         ensure!(waits.code == Some(3), "{waits:?}");
-        let id = waits.json["approval"].as_str().context("an approval")?.to_owned();
-        ensure!(world.far.acts_done()? == 0, "nothing is done before the approval");
+        let id = waits.json["approval"]
+            .as_str()
+            .context("an approval")?
+            .to_owned();
+        ensure!(
+            world.far.acts_done()? == 0,
+            "nothing is done before the approval"
+        );
         let approved = world.host(&["approvals", "approve", &id, "--by", "Meera"])?;
         ensure!(approved.code == Some(0), "{approved:?}");
         world.host_dies(&["resume", "s"], stage)?;
         let again = world.host(&["approvals", "approve", &id, "--by", "Meera"])?;
-        ensure!(again.stderr.contains("approval_not_pending"), "{stage}: {again:?}");
+        ensure!(
+            again.stderr.contains("approval_not_pending"),
+            "{stage}: {again:?}"
+        );
         let resumed = world.host(&["resume", "s"])?;
         ensure!(resumed.code == Some(0), "{stage}: {resumed:?}");
-        ensure!(world.far.acts_done()? == 1, "{stage}: {}", world.far.acts_done()?);
+        ensure!(
+            world.far.acts_done()? == 1,
+            "{stage}: {}",
+            world.far.acts_done()?
+        );
     }
     Ok(())
 }
@@ -243,16 +302,28 @@ fn two_resumes_at_once() -> anyhow::Result<()> {
     let world = world("keyed")?;
     world.host_dies(&World::run_args(), "intent_durable:after:1")?;
     world.far.misbehave("hold_answer", 1, 2_000)?;
-    let first = world.command(&["resume", "s"]).stdout(Stdio::piped()).spawn()?;
+    let first = world
+        .command(&["resume", "s"])
+        .stdout(Stdio::piped())
+        .spawn()?;
     let pid = first.id();
-    wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+    wait_for("the act", || {
+        (world.far.acts_done().ok()? == 1).then_some(())
+    })?;
     let second = world.host(&["resume", "s"])?;
     ensure!(second.code == Some(5), "{second:?}");
     ensure!(second.stderr.contains("session_leased"), "{second:?}");
-    ensure!(second.stderr.contains(&format!("pid {pid}")), "it says who: {second:?}");
+    ensure!(
+        second.stderr.contains(&format!("pid {pid}")),
+        "it says who: {second:?}"
+    );
     let first = said(first.wait_with_output()?)?;
     ensure!(first.code == Some(0), "{first:?}");
-    ensure!(world.far.acts_done()? == 1, "done {} times", world.far.acts_done()?);
+    ensure!(
+        world.far.acts_done()? == 1,
+        "done {} times",
+        world.far.acts_done()?
+    );
     Ok(())
 }
 

@@ -6,9 +6,7 @@ use futures::future::join_all;
 use stoplog_dispatch::{Dispatched, Dispatcher, Wait};
 use stoplog_journal::{JournalError, SessionJournal};
 use stoplog_llm::Model;
-use stoplog_model::event::{
-    Event, ModelFailed, RunEnded, RunOutcome, RunStarted, TurnRejected,
-};
+use stoplog_model::event::{Event, ModelFailed, RunEnded, RunOutcome, RunStarted, TurnRejected};
 use stoplog_model::port::Clock;
 use stoplog_model::turn::{Admission, FailureClass};
 use stoplog_model::{ApprovalId, Position, Reason, TraceId};
@@ -44,7 +42,11 @@ pub struct Driver {
 impl Driver {
     /// A driver.
     pub fn new(dispatcher: Dispatcher, model: Arc<dyn Model>, clock: Arc<dyn Clock>) -> Driver {
-        Driver { dispatcher, model, clock }
+        Driver {
+            dispatcher,
+            model,
+            clock,
+        }
     }
 
     /// Takes a session as far as it gets: its first run, or a resume. Everything that it needs to
@@ -74,10 +76,12 @@ impl Driver {
             let ended = match step {
                 Step::AskModel { iteration } => self.ask_model(journal, iteration).await?,
                 Step::Run(positions) => self.run_calls(journal, positions).await?,
-                Step::Finish { answer } => {
-                    Some(self.end(journal, success(answer), None).await?)
-                }
-                Step::Fail { reason, failure, message } => {
+                Step::Finish { answer } => Some(self.end(journal, success(answer), None).await?),
+                Step::Fail {
+                    reason,
+                    failure,
+                    message,
+                } => {
                     let ended = failed(Some(reason), failure, message);
                     Some(self.end(journal, ended, None).await?)
                 }
@@ -94,9 +98,9 @@ impl Driver {
         journal: &Arc<SessionJournal>,
     ) -> Result<Option<Ended>, JournalError> {
         let settled: Vec<Position> = journal.read(|session| {
-            let to_confirm = session.calls().filter(|(_, c)| {
-                c.settled_write() && !c.confirmed && c.parked.is_none()
-            });
+            let to_confirm = session
+                .calls()
+                .filter(|(_, c)| c.settled_write() && !c.confirmed && c.parked.is_none());
             to_confirm.map(|(position, _)| position).collect()
         });
         let mut wait = None;
@@ -140,7 +144,9 @@ impl Driver {
                     "the model stopped with `{}`: its turn is neither an answer nor a call",
                     turn.finish_raw
                 );
-                journal.stage(Event::TurnRejected(TurnRejected { turn, failure })).await;
+                journal
+                    .stage(Event::TurnRejected(TurnRejected { turn, failure }))
+                    .await;
                 let ended = failed(Some(Reason::ModelAnswerUnusable), failure, message);
                 Ok(Some(self.end(journal, ended, None).await?))
             }
@@ -154,7 +160,9 @@ impl Driver {
         journal: &Arc<SessionJournal>,
         positions: Vec<Position>,
     ) -> Result<Option<Ended>, JournalError> {
-        let all = positions.into_iter().map(|p| self.dispatcher.dispatch(journal, p));
+        let all = positions
+            .into_iter()
+            .map(|p| self.dispatcher.dispatch(journal, p));
         let mut wait = None;
         for dispatched in join_all(all).await {
             if let Dispatched::Waits(waits) = dispatched? {
@@ -173,9 +181,11 @@ impl Driver {
         wait: Wait,
     ) -> Result<Ended, JournalError> {
         let (reason, message, approval) = match wait {
-            Wait::Approval(id) => {
-                (Reason::ApprovalRequired, format!("waits for approval {id}"), Some(id))
-            }
+            Wait::Approval(id) => (
+                Reason::ApprovalRequired,
+                format!("waits for approval {id}"),
+                Some(id),
+            ),
             Wait::Parked(reason) => (reason, "a call is parked for a person".into(), None),
         };
         let ended = RunEnded {

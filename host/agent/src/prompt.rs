@@ -29,7 +29,9 @@ pub(crate) fn request(session: &Session, iteration: u32) -> TurnRequest {
 }
 
 fn messages(session: &Session) -> Vec<Message> {
-    let mut messages = vec![Message::User { text: session.started.task.clone() }];
+    let mut messages = vec![Message::User {
+        text: session.started.task.clone(),
+    }];
     for turn in &session.turns {
         messages.push(Message::Assistant {
             text: turn.turn.text.clone(),

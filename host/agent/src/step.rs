@@ -47,7 +47,9 @@ pub fn next(session: &Session) -> Step {
     }
     let taken = session.turns.len() as u32;
     if let Some(turn) = session.turns.last().filter(|t| t.calls.is_empty()) {
-        return Step::Finish { answer: turn.turn.text.clone() };
+        return Step::Finish {
+            answer: turn.turn.text.clone(),
+        };
     }
     if taken >= session.started.max_iterations {
         return Step::Fail {
@@ -56,12 +58,16 @@ pub fn next(session: &Session) -> Step {
             message: format!("{taken} turns, and no answer; {taken} is the limit"),
         };
     }
-    Step::AskModel { iteration: taken + 1 }
+    Step::AskModel {
+        iteration: taken + 1,
+    }
 }
 
 fn calls_to_run(session: &Session) -> Option<Vec<Position>> {
     // A call that waits for a person's decision about a mismatch is observed already.
-    let mut open = session.calls().filter(|(_, c)| c.observed.is_none() || c.parked.is_some());
+    let mut open = session
+        .calls()
+        .filter(|(_, c)| c.observed.is_none() || c.parked.is_some());
     let (first, call) = open.next()?;
     let mut positions = vec![first];
     if is_read(session, call) {
@@ -77,7 +83,9 @@ fn calls_to_run(session: &Session) -> Option<Vec<Position>> {
 
 /// A call of an unknown tool is refused without running, so it may stand among reads.
 fn is_read(session: &Session, call: &CallState) -> bool {
-    session.pin(&call.call.tool).is_none_or(|pin| !pin.class.writes())
+    session
+        .pin(&call.call.tool)
+        .is_none_or(|pin| !pin.class.writes())
 }
 
 #[cfg(test)]

@@ -61,8 +61,9 @@ pub(crate) enum Rights {
 struct State {
     clearance: Option<Clearance>,
     effects: Vec<EffectState>,
-    reads: Vec<ReadRecorded>,
-    next_read: usize,
+    /// Recorded reads that this run has not asked for yet.
+    to_replay: Vec<ReadRecorded>,
+    reads: u32,
     visited: BTreeSet<String>,
     split: BTreeSet<String>,
     implicit: BTreeMap<String, u32>,
@@ -94,6 +95,8 @@ struct Inner {
     undoing: bool,
     send_again: bool,
     tasks: TaskTracker,
+    /// Held while a read gets its number and is staged: the journal takes them in order.
+    numbering: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -140,15 +143,16 @@ impl CallGate {
                 undoing,
                 send_again,
                 tasks: TaskTracker::new(),
+                numbering: tokio::sync::Mutex::new(()),
                 state: Mutex::new(State {
                     clearance,
                     effects: parts.call.effects.clone(),
-                    reads: if undoing {
+                    to_replay: if undoing {
                         Vec::new()
                     } else {
                         parts.call.reads.clone()
                     },
-                    next_read: 0,
+                    reads: parts.call.reads.len() as u32,
                     visited: BTreeSet::new(),
                     split: BTreeSet::new(),
                     implicit: BTreeMap::new(),
@@ -181,7 +185,7 @@ impl CallGate {
         let missed = |e: &&EffectState| {
             !e.void
                 && e.intent.label != UNDO_LABEL
-                && !matches!(e.outcome, Some(Outcome::NotSent { .. }))
+                && (e.earlier_doubt || !matches!(e.outcome, Some(Outcome::NotSent { .. })))
                 && !state.visited.contains(&e.intent.label)
         };
         state
@@ -403,34 +407,39 @@ impl Inner {
         Ok(response)
     }
 
+    /// The recorded answer to a read. A guest may have several reads under way at once, so their
+    /// order does not matter; a read that was not made before does, as long as some are left.
     fn recorded_read(&self, request: &Request) -> Result<Option<Response>, EffectError> {
         let mut state = self.state();
-        let Some(recorded) = state.reads.get(state.next_read).cloned() else {
+        if state.to_replay.is_empty() {
             return Ok(None);
-        };
-        if recorded.fingerprint != request.fingerprint() {
-            let what = format!(
-                "read {} is {} {} now, and was another before",
-                recorded.index, request.method, request.url
-            );
-            return Err(self.diverge(&mut state, what));
         }
-        state.next_read += 1;
-        Ok(Some(recorded.response))
+        let fingerprint = request.fingerprint();
+        let same = state
+            .to_replay
+            .iter()
+            .position(|r| r.fingerprint == fingerprint);
+        match same {
+            Some(i) => Ok(Some(state.to_replay.remove(i).response)),
+            None => {
+                let what = format!("{} {} was not read before", request.method, request.url);
+                Err(self.diverge(&mut state, what))
+            }
+        }
     }
 
     async fn record_read(&self, fingerprint: Digest, response: &Response) {
-        let read = {
+        let _numbering = self.numbering.lock().await;
+        let index = {
             let mut state = self.state();
-            let read = ReadRecorded {
-                position: self.position,
-                index: state.reads.len() as u32,
-                fingerprint,
-                response: response.clone(),
-            };
-            state.reads.push(read.clone());
-            state.next_read = state.reads.len();
-            read
+            state.reads += 1;
+            state.reads - 1
+        };
+        let read = ReadRecorded {
+            position: self.position,
+            index,
+            fingerprint,
+            response: response.clone(),
         };
         self.journal.stage(Event::ReadRecorded(read)).await;
     }

@@ -3,7 +3,7 @@
 use stoplog_model::event::{CallResult, Event, Observed, Resolution};
 use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::session::Session;
-use stoplog_model::{Outcome, Record, disclosure};
+use stoplog_model::{Record, disclosure};
 
 use crate::store::{ActKeyRow, ActKeyState, Batch, FORMAT, Head, OpenIntentRow, Row, StoreError};
 
@@ -142,8 +142,9 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
             }
         }
         Event::OutcomeRecorded(outcome) => {
-            if !matches!(outcome.outcome, Outcome::Unanswered { .. }) {
-                let position = outcome.position;
+            let position = outcome.position;
+            let effect = after.call(position).and_then(|c| c.effect(&outcome.label));
+            if !effect.is_some_and(|e| e.in_doubt()) {
                 batch.closed.push((
                     position.iteration,
                     position.ordinal,

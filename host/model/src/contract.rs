@@ -303,6 +303,15 @@ fn check_key_field(field: &str, schema: &Value) -> Result<(), ContractError> {
             format!("`{field}` must be a required field of the input"),
         ));
     }
+    // The key is a header at the far side and a column here: nothing personal may be in it.
+    let shown = disclosure::Disclosure::of(property)
+        .or_else(|| disclosure::Disclosure::of(disclosure::resolve(property, schema)));
+    if shown != Some(disclosure::Disclosure::Audit) {
+        return Err(wrong(
+            "key",
+            format!("`{field}` is not for audit, and a key is seen everywhere"),
+        ));
+    }
     let property = disclosure::resolve(property, schema);
     let fits = match property.get("type").and_then(Value::as_str) {
         Some(kind) => matches!(kind, "string" | "integer" | "boolean"),

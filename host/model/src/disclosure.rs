@@ -141,13 +141,27 @@ fn decided(node: &Value, root: &Value, path: &str) -> Result<(), Undecided> {
 /// The value with every field that is not for audit masked, as its schema says. What the schema
 /// does not know is masked too.
 pub fn redact(value: &Value, schema: &Value) -> Value {
-    redact_node(value, schema, schema, Some(Disclosure::Audit), Disclosure::Personal, 0)
+    redact_node(
+        value,
+        schema,
+        schema,
+        Some(Disclosure::Audit),
+        Disclosure::Personal,
+        0,
+    )
 }
 
 /// The value as a person who approves may see it: personal fields are what they decide about;
 /// secret fields are masked, and what the schema does not know too.
 pub fn for_approver(value: &Value, schema: &Value) -> Value {
-    redact_node(value, schema, schema, Some(Disclosure::Audit), Disclosure::Secret, 0)
+    redact_node(
+        value,
+        schema,
+        schema,
+        Some(Disclosure::Audit),
+        Disclosure::Secret,
+        0,
+    )
 }
 
 fn redact_node(

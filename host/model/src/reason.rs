@@ -85,9 +85,9 @@ reasons! {
     /// The class may not use this method.
     MethodRefused "method_refused" "a read tool uses GET, HEAD and OPTIONS only; a write tool performs with its permit";
     /// The operator has not granted this origin.
-    OriginNotGranted "origin_not_granted" "the operator can grant it in stoplog.toml under [tools.NAME]";
+    OriginNotGranted "origin_not_granted" "the operator can grant it in stoplog.toml with a [[grant]] that names the tool";
     /// The address is private and not granted.
-    AddressPrivate "address_private" "the operator can grant it in stoplog.toml with allow_private = true";
+    AddressPrivate "address_private" "the operator can grant it in stoplog.toml: allow_private = true in the [[grant]]";
     /// The URL cannot be used.
     UrlInvalid "url_invalid" "use an absolute http or https URL without user info";
     /// The header belongs to the host.
@@ -141,7 +141,7 @@ reasons! {
     ParkNotFound "park_not_found" "see `stoplog parked list`";
 
     /// The loop took too many turns.
-    IterationLimit "iteration_limit" "raise max_iterations, or give a smaller task";
+    IterationLimit "iteration_limit" "raise max_iterations for new sessions, or give a smaller task";
     /// The model could not be asked.
     ModelUnavailable "model_unavailable" "check the model section of stoplog.toml, and the provider";
     /// The model's answer cannot be used.

@@ -43,12 +43,45 @@ pub struct EffectState {
     pub outcome: Option<Outcome>,
     /// A person or an undo has settled that it is not in force: it may be intended again.
     pub void: bool,
+    /// An earlier attempt under this key is in doubt. That this attempt was not sent, or was
+    /// refused, then says nothing about the effect.
+    pub earlier_doubt: bool,
 }
 
 impl EffectState {
-    /// Nobody knows whether it was done: no outcome, or none with an answer.
+    /// Nobody knows whether it was done: no attempt under its key has an answer.
     pub fn in_doubt(&self) -> bool {
-        !self.void && matches!(self.outcome, None | Some(Outcome::Unanswered { .. }))
+        let open = match &self.outcome {
+            None | Some(Outcome::Unanswered { .. }) => true,
+            Some(Outcome::NotSent { .. }) => self.earlier_doubt,
+            Some(Outcome::Answered { .. }) => false,
+        };
+        open && !self.void
+    }
+
+    /// What this effect may have changed, as the gate saw it.
+    ///
+    /// An answer of class 2xx or 3xx changed something. A 4xx did not: the far side says that it
+    /// refused (but 408, which says that it gave up waiting). A 5xx may come from before or
+    /// behind the change. A void effect was taken back, or found not done. Behind an earlier
+    /// attempt in doubt, only an answer of success tells anything.
+    pub fn aftermath(&self) -> Aftermath {
+        if self.void {
+            return Aftermath::Untouched;
+        }
+        let refused = match self.earlier_doubt {
+            true => Aftermath::Unknown,
+            false => Aftermath::Untouched,
+        };
+        match &self.outcome {
+            Some(Outcome::Answered { response }) => match response.status {
+                408 | 500.. => Aftermath::Unknown,
+                400..=499 => refused,
+                _ => Aftermath::Changed,
+            },
+            Some(Outcome::NotSent { .. }) => refused,
+            Some(Outcome::Unanswered { .. }) | None => Aftermath::Unknown,
+        }
     }
 
     /// The recorded answer, if the effect is in force and has one.
@@ -558,11 +591,18 @@ fn intend(call: &mut CallState, intent: &IntentRecorded, at_ms: u64) -> Result<(
         }
         state.consumed = true;
     }
+    // A settled `absent` since the last sending clears up every attempt before it.
+    let absent = call
+        .last_probe
+        .take()
+        .is_some_and(|p| p.settled && p.finding == Finding::Absent);
+    let known = call.effects.iter().find(|e| e.intent.label == intent.label);
     let fresh = EffectState {
         intent: intent.clone(),
         touched_at_ms: at_ms,
         outcome: None,
         void: false,
+        earlier_doubt: !absent && known.is_some_and(|e| e.aftermath() == Aftermath::Unknown),
     };
     match call
         .effects

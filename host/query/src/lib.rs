@@ -21,7 +21,9 @@ pub struct Loaded {
 pub async fn all(store: &dyn Store) -> Result<Vec<Loaded>, JournalError> {
     let mut loaded = Vec::new();
     for row in store.sessions(None).await? {
-        let Ok(id) = SessionId::new(row.session) else { continue };
+        let Ok(id) = SessionId::new(row.session) else {
+            continue;
+        };
         if let Some((records, session)) = load(store, &id).await? {
             loaded.push(Loaded { records, session });
         }
@@ -36,7 +38,9 @@ pub async fn find(store: &dyn Store, what: &str) -> Result<Option<Loaded>, Journ
     {
         return Ok(Some(Loaded { records, session }));
     }
-    let has_trace =
-        |s: &Session| s.runs.iter().any(|r| r.started.trace_id.as_str() == what);
-    Ok(all(store).await?.into_iter().find(|l| has_trace(&l.session)))
+    let has_trace = |s: &Session| s.runs.iter().any(|r| r.started.trace_id.as_str() == what);
+    Ok(all(store)
+        .await?
+        .into_iter()
+        .find(|l| has_trace(&l.session)))
 }

@@ -15,8 +15,10 @@ pub fn render(spans: &[Span], only: Option<&str>) -> String {
     }
     let mut out = String::new();
     for trace in traces {
-        let own: Vec<&Span> =
-            spans.iter().filter(|s| s.common.trace_id.as_str() == trace).collect();
+        let own: Vec<&Span> = spans
+            .iter()
+            .filter(|s| s.common.trace_id.as_str() == trace)
+            .collect();
         one(&mut out, &own);
     }
     out
@@ -86,9 +88,19 @@ fn describe(span: &Span) -> String {
     let ms = span.common.latency_ms;
     match &span.detail {
         Detail::AgentStep { status } => {
-            format!("agent_step {}  {}  {ms} ms", span.common.step_index, word(status))
+            format!(
+                "agent_step {}  {}  {ms} ms",
+                span.common.step_index,
+                word(status)
+            )
         }
-        Detail::LlmCall { model_id, input_tokens, output_tokens, cost_usd_micros, .. } => format!(
+        Detail::LlmCall {
+            model_id,
+            input_tokens,
+            output_tokens,
+            cost_usd_micros,
+            ..
+        } => format!(
             "llm_call {model_id}  {input_tokens} in, {output_tokens} out  ${cost_usd_micros}  {ms} ms"
         ),
         Detail::ToolCall {
@@ -110,10 +122,20 @@ fn describe(span: &Span) -> String {
             let _ = write!(line, "  {result_summary}");
             line
         }
-        Detail::Retry { what, attempt, error } => {
+        Detail::Retry {
+            what,
+            attempt,
+            error,
+        } => {
             format!("retry {what}  attempt {attempt}  {error}  {ms} ms")
         }
-        Detail::HitlApproval { approval_id, tool_name, decision, decided_by, .. } => format!(
+        Detail::HitlApproval {
+            approval_id,
+            tool_name,
+            decision,
+            decided_by,
+            ..
+        } => format!(
             "hitl_approval {tool_name}  {}  by {decided_by}  {approval_id}  {ms} ms",
             decision.as_str().unwrap_or("undecided")
         ),

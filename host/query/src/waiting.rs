@@ -37,7 +37,11 @@ pub fn approvals(loaded: &[Loaded]) -> Vec<Asked<'_>> {
     for Loaded { session, .. } in loaded {
         for (position, call) in session.calls() {
             if let Some(state) = &call.approval {
-                found.push(Asked { session, position, state });
+                found.push(Asked {
+                    session,
+                    position,
+                    state,
+                });
             }
         }
     }
@@ -82,7 +86,12 @@ pub fn parked(loaded: &[Loaded]) -> Vec<ParkedCall<'_>> {
     for Loaded { session, .. } in loaded {
         for (position, call) in session.calls() {
             if let Some(parked) = &call.parked {
-                found.push(ParkedCall { session, position, call, parked });
+                found.push(ParkedCall {
+                    session,
+                    position,
+                    call,
+                    parked,
+                });
             }
         }
     }
@@ -93,7 +102,9 @@ pub fn parked(loaded: &[Loaded]) -> Vec<ParkedCall<'_>> {
 pub fn parse_id(id: &str) -> Option<(SessionId, Position)> {
     let (session, position) = id.rsplit_once('/')?;
     let (iteration, ordinal) = position.split_once('.')?;
-    let position =
-        Position { iteration: iteration.parse().ok()?, ordinal: ordinal.parse().ok()? };
+    let position = Position {
+        iteration: iteration.parse().ok()?,
+        ordinal: ordinal.parse().ok()?,
+    };
     Some((SessionId::new(session).ok()?, position))
 }

@@ -21,7 +21,12 @@ use stoplog_model::{ApprovalId, SessionId, Tenant};
 )]
 pub(crate) struct Args {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = "stoplog.toml")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "stoplog.toml"
+    )]
     pub(crate) config: PathBuf,
     /// The data directory; wins over the configuration's.
     #[arg(long, global = true, value_name = "DIR")]

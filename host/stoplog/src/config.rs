@@ -177,9 +177,8 @@ impl Config {
     /// Checks a text. Paths in it are relative to the file.
     pub fn parse(path: &Path, text: &str) -> Result<Config, CliError> {
         let source = Source { path, text };
-        let file: File = toml::from_str(text).map_err(|e| {
-            source.error(e.span().map_or(0, |s| s.start), e.message())
-        })?;
+        let file: File = toml::from_str(text)
+            .map_err(|e| source.error(e.span().map_or(0, |s| s.start), e.message()))?;
         let base = path.parent().unwrap_or(Path::new(""));
         let max_iterations = match &file.agent.max_iterations {
             None => stoplog_agent::DEFAULT_MAX_ITERATIONS,
@@ -198,7 +197,11 @@ impl Config {
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
             grants: grants(&source, &file.grant)?,
-            secrets: file.secrets.into_iter().map(|(n, s)| (n, s.into_inner().env)).collect(),
+            secrets: file
+                .secrets
+                .into_iter()
+                .map(|(n, s)| (n, s.into_inner().env))
+                .collect(),
         })
     }
 }
@@ -209,11 +212,12 @@ fn model(
     section: &Spanned<Model>,
 ) -> Result<ModelConfig, CliError> {
     let m = section.get_ref();
-    let missing = |key: &str| {
-        source.at(section, format!("[model] of kind \"openai\" needs `{key}`"))
-    };
+    let missing =
+        |key: &str| source.at(section, format!("[model] of kind \"openai\" needs `{key}`"));
     match m.kind.get_ref().as_str() {
-        "scripted" => Ok(ModelConfig::Scripted { script: m.script.as_ref().map(|s| base.join(s)) }),
+        "scripted" => Ok(ModelConfig::Scripted {
+            script: m.script.as_ref().map(|s| base.join(s)),
+        }),
         "openai" => {
             let base_url = m.base_url.as_ref().ok_or_else(|| missing("base_url"))?;
             let url = url::Url::parse(base_url.get_ref())
@@ -255,7 +259,9 @@ fn rules(
         let clear = section.clear_when.iter().map(|r| (When::Clear, r));
         let hold = section.hold_when.iter().map(|r| (When::Hold, r));
         for (when, rule) in clear.chain(hold) {
-            rules.add(tool, when, rule.get_ref()).map_err(|e| source.at(rule, e))?;
+            rules
+                .add(tool, when, rule.get_ref())
+                .map_err(|e| source.at(rule, e))?;
         }
     }
     Ok(rules)
@@ -277,9 +283,14 @@ fn grants(
         }
         if let Some(connect) = &section.connect {
             let address: SocketAddr = connect.get_ref().parse().map_err(|_| {
-                source.at(connect, "connect must be an address and a port, such as 127.0.0.1:8080")
+                source.at(
+                    connect,
+                    "connect must be an address and a port, such as 127.0.0.1:8080",
+                )
             })?;
-            grant = grant.with_connect(address).map_err(|e| source.at(connect, e))?;
+            grant = grant
+                .with_connect(address)
+                .map_err(|e| source.at(connect, e))?;
         }
         if section.tools.is_empty() {
             return Err(source.at(&section.origin, "this grant names no tools"));

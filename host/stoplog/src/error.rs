@@ -40,12 +40,18 @@ pub struct CliError {
 impl CliError {
     /// An error with a reason code.
     pub fn new(reason: Reason, message: impl Into<String>) -> CliError {
-        CliError { reason: Some(reason), message: message.into() }
+        CliError {
+            reason: Some(reason),
+            message: message.into(),
+        }
     }
 
     /// Something that has no page.
     pub fn internal(message: impl Into<String>) -> CliError {
-        CliError { reason: None, message: message.into() }
+        CliError {
+            reason: None,
+            message: message.into(),
+        }
     }
 
     /// The exit code.

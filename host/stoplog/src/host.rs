@@ -9,7 +9,9 @@ use stoplog_agent::Driver;
 use stoplog_dispatch::{Access, Dispatcher};
 use stoplog_egress::{ApiKey, Egress, Secrets, Settings as EgressSettings};
 use stoplog_journal::{Opening, SessionJournal, load};
-use stoplog_llm::{Backoff, Model, OpenAi, OpenAiSettings, Scripted, TURN_DEADLINE, TokenLimitField};
+use stoplog_llm::{
+    Backoff, Model, OpenAi, OpenAiSettings, Scripted, TURN_DEADLINE, TokenLimitField,
+};
 use stoplog_model::event::Pin;
 use stoplog_model::port::{Clock, Watch};
 use stoplog_model::{Reason, SessionId, TraceId};
@@ -26,9 +28,14 @@ use crate::lock;
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one clock: everybody else is handed it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one clock: everybody else is handed it"
+    )]
     fn now_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
@@ -76,9 +83,16 @@ impl Journal {
         let store = Arc::new(SqliteStore::open(&data.journal())?);
         let spans = data.spans();
         let sink = JsonlSink::open(&spans).map_err(|e| {
-            CliError::new(Reason::JournalUnwritable, format!("{}: {e}", spans.display()))
+            CliError::new(
+                Reason::JournalUnwritable,
+                format!("{}: {e}", spans.display()),
+            )
         })?;
-        Ok(Journal { data, store, sink: Arc::new(sink) })
+        Ok(Journal {
+            data,
+            store,
+            sink: Arc::new(sink),
+        })
     }
 
     /// What a session is opened with.
@@ -103,7 +117,10 @@ impl Journal {
         if let Some((records, _)) = load(&*self.store, id).await? {
             self.sink.prime(&records).map_err(|e| {
                 let spans = self.data.spans();
-                CliError::new(Reason::JournalUnwritable, format!("{}: {e}", spans.display()))
+                CliError::new(
+                    Reason::JournalUnwritable,
+                    format!("{}: {e}", spans.display()),
+                )
             })?;
         }
         Ok(Arc::new(journal))
@@ -130,9 +147,15 @@ pub(crate) async fn driver(
 ) -> Result<Driver, CliError> {
     for pin in pins {
         let name = pin.contract.name.as_str();
-        config.rules.check_fields(name, &pin.contract.input_schema).map_err(|e| {
-            CliError::new(Reason::ConfigInvalid, format!("{}: {e}", config.path.display()))
-        })?;
+        config
+            .rules
+            .check_fields(name, &pin.contract.input_schema)
+            .map_err(|e| {
+                CliError::new(
+                    Reason::ConfigInvalid,
+                    format!("{}: {e}", config.path.display()),
+                )
+            })?;
     }
     let sandbox = sandbox(data)?;
     load_tools(&sandbox, data, pins).await?;
@@ -141,18 +164,32 @@ pub(crate) async fn driver(
     let access: BTreeMap<String, Access> = config
         .grants
         .iter()
-        .map(|(tool, grants)| (tool.clone(), Access { grants: grants.clone().into() }))
+        .map(|(tool, grants)| {
+            (
+                tool.clone(),
+                Access {
+                    grants: grants.clone().into(),
+                },
+            )
+        })
         .collect();
     let clock = Arc::new(SystemClock);
-    let dispatcher =
-        Dispatcher::new(Arc::new(sandbox), egress, clock.clone(), config.rules, access);
+    let dispatcher = Dispatcher::new(
+        Arc::new(sandbox),
+        egress,
+        clock.clone(),
+        config.rules,
+        access,
+    );
     Ok(Driver::new(dispatcher, model, clock))
 }
 
 /// A sandbox with its cache in the data directory.
 pub(crate) fn sandbox(data: &DataDir) -> Result<Sandbox, CliError> {
-    Sandbox::new(SandboxSettings { cache_dir: Some(data.cache()) })
-        .map_err(|e| CliError::internal(e.to_string()))
+    Sandbox::new(SandboxSettings {
+        cache_dir: Some(data.cache()),
+    })
+    .map_err(|e| CliError::internal(e.to_string()))
 }
 
 async fn load_tools(sandbox: &Sandbox, data: &DataDir, pins: &[Pin]) -> Result<(), CliError> {
@@ -174,7 +211,10 @@ async fn load_tools(sandbox: &Sandbox, data: &DataDir, pins: &[Pin]) -> Result<(
 /// The way out, with the secrets bound.
 pub(crate) fn egress(config: &Config) -> Result<Egress, CliError> {
     let invalid = |e: String| {
-        CliError::new(Reason::ConfigInvalid, format!("{}: {e}", config.path.display()))
+        CliError::new(
+            Reason::ConfigInvalid,
+            format!("{}: {e}", config.path.display()),
+        )
     };
     let mut secrets = Secrets::new();
     for (name, variable) in &config.secrets {
@@ -182,9 +222,14 @@ pub(crate) fn egress(config: &Config) -> Result<Egress, CliError> {
             let message = format!("secret `{name}`: the variable {variable} is not set");
             CliError::new(Reason::SecretMissing, message)
         })?;
-        secrets.bind(name, value).map_err(|e| invalid(e.to_string()))?;
+        secrets
+            .bind(name, value)
+            .map_err(|e| invalid(e.to_string()))?;
     }
-    let settings = EgressSettings { secrets, ..EgressSettings::default() };
+    let settings = EgressSettings {
+        secrets,
+        ..EgressSettings::default()
+    };
     Egress::new(settings).map_err(|e| invalid(e.to_string()))
 }
 
@@ -195,7 +240,10 @@ pub(crate) fn model(
     script: Option<&Path>,
 ) -> Result<Arc<dyn Model>, CliError> {
     let invalid = |e: stoplog_llm::ConfigError| {
-        CliError::new(Reason::ConfigInvalid, format!("{}: {e}", config.path.display()))
+        CliError::new(
+            Reason::ConfigInvalid,
+            format!("{}: {e}", config.path.display()),
+        )
     };
     match &config.model {
         ModelConfig::Scripted { script: configured } => {
@@ -217,7 +265,8 @@ pub(crate) fn model(
             let key = match api_key_env {
                 None => None,
                 Some(variable) => Some(std::env::var(variable).map(ApiKey::new).map_err(|_| {
-                    let message = format!("the variable {variable} with the model's key is not set");
+                    let message =
+                        format!("the variable {variable} with the model's key is not set");
                     CliError::new(Reason::SecretMissing, message)
                 })?),
             };

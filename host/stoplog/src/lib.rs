@@ -33,11 +33,18 @@ pub fn main_with(args: Vec<OsString>, watch: Arc<dyn Watch>) -> ExitCode {
         Err(error) => {
             // Help and version are no errors; clap knows where each belongs.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let json = parsed.json;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(e) => {
             output::print_error(json, &CliError::internal(format!("no runtime: {e}")));

@@ -53,7 +53,10 @@ fn invalid(path: &Path, why: impl std::fmt::Display) -> CliError {
 }
 
 fn unwritable(path: &Path, e: std::io::Error) -> CliError {
-    CliError::new(Reason::JournalUnwritable, format!("{}: {e}", path.display()))
+    CliError::new(
+        Reason::JournalUnwritable,
+        format!("{}: {e}", path.display()),
+    )
 }
 
 impl Lock {
@@ -62,13 +65,19 @@ impl Lock {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Lock { version: LOCK_VERSION, tools: Vec::new() });
+                return Ok(Lock {
+                    version: LOCK_VERSION,
+                    tools: Vec::new(),
+                });
             }
             Err(e) => return Err(invalid(path, e)),
         };
         let lock: Lock = toml::from_str(&text).map_err(|e| invalid(path, e))?;
         if lock.version != LOCK_VERSION {
-            let why = format!("version {}; this stoplog reads {LOCK_VERSION}", lock.version);
+            let why = format!(
+                "version {}; this stoplog reads {LOCK_VERSION}",
+                lock.version
+            );
             return Err(invalid(path, why));
         }
         Ok(lock)
@@ -113,7 +122,10 @@ pub(crate) fn keep(data: &DataDir, bytes: &[u8], contract: &Contract) -> Result<
     let digest = Digest::of(bytes);
     write_whole(&dir.join(format!("{digest}.wasm")), bytes)?;
     let text = serde_json::to_vec_pretty(contract).map_err(|e| invalid(&dir, e))?;
-    write_whole(&dir.join(format!("{}.contract.json", contract.digest())), &text)
+    write_whole(
+        &dir.join(format!("{}.contract.json", contract.digest())),
+        &text,
+    )
 }
 
 /// The bytes of a component, which must be what its digest says.
@@ -133,7 +145,9 @@ pub(crate) fn component(data: &DataDir, name: &str, digest: &Digest) -> Result<V
 
 /// A locked tool as a session pins it.
 pub(crate) fn pin(data: &DataDir, locked: &Locked) -> Result<Pin, CliError> {
-    let path = data.tools().join(format!("{}.contract.json", locked.contract));
+    let path = data
+        .tools()
+        .join(format!("{}.contract.json", locked.contract));
     let missing = |e: String| {
         let message = format!("`{}`: {}: {e}", locked.name, path.display());
         CliError::new(Reason::ToolMissing, message)
@@ -141,8 +155,16 @@ pub(crate) fn pin(data: &DataDir, locked: &Locked) -> Result<Pin, CliError> {
     let text = fs::read(&path).map_err(|e| missing(e.to_string()))?;
     let contract: Contract = serde_json::from_slice(&text).map_err(|e| missing(e.to_string()))?;
     if contract.digest() != locked.contract || contract.name.as_str() != locked.name {
-        let message = format!("`{}`: {} is not the contract in the lock", locked.name, path.display());
+        let message = format!(
+            "`{}`: {} is not the contract in the lock",
+            locked.name,
+            path.display()
+        );
         return Err(CliError::new(Reason::ToolChanged, message));
     }
-    Ok(Pin { component: locked.component.clone(), class: locked.class, contract })
+    Ok(Pin {
+        component: locked.component.clone(),
+        class: locked.class,
+        contract,
+    })
 }

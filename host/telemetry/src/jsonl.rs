@@ -36,20 +36,29 @@ impl JsonlSink {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(path)?;
         cut_torn_line(&mut file)?;
-        let state = State { file, makers: HashMap::new() };
-        Ok(JsonlSink { path: path.to_owned(), state: Mutex::new(state) })
+        let state = State {
+            file,
+            makers: HashMap::new(),
+        };
+        Ok(JsonlSink {
+            path: path.to_owned(),
+            state: Mutex::new(state),
+        })
     }
 
     /// Takes up a session that is there: writes what the file lacks of it.
     pub fn prime(&self, records: &[Record]) -> io::Result<()> {
-        let Some(session) = session_of(records) else { return Ok(()) };
+        let Some(session) = session_of(records) else {
+            return Ok(());
+        };
         let mut maker = SpanMaker::default();
         let mut missing = Vec::new();
         let there = self.span_ids(&session)?;
         for record in records {
             let made = maker.push(record).map_err(io::Error::other)?;
             missing.extend(
-                made.into_iter().filter(|span| !there.contains(span.common.span_id.as_str())),
+                made.into_iter()
+                    .filter(|span| !there.contains(span.common.span_id.as_str())),
             );
         }
         let mut state = self.state();
@@ -59,7 +68,9 @@ impl JsonlSink {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn span_ids(&self, session: &str) -> io::Result<HashSet<String>> {
@@ -69,8 +80,12 @@ impl JsonlSink {
             if !line.contains(session) {
                 continue;
             }
-            let Ok(value) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-            if value["session_id"] == session && let Some(id) = value["span_id"].as_str() {
+            let Ok(value) = serde_json::from_str::<serde_json::Value>(&line) else {
+                continue;
+            };
+            if value["session_id"] == session
+                && let Some(id) = value["span_id"].as_str()
+            {
                 ids.insert(id.to_owned());
             }
         }
@@ -121,7 +136,9 @@ impl OnCommit for JsonlSink {
         if begins {
             state.makers.insert(id.clone(), SpanMaker::default());
         }
-        let Some(maker) = state.makers.get_mut(&id) else { return };
+        let Some(maker) = state.makers.get_mut(&id) else {
+            return;
+        };
         let mut made = Vec::new();
         let known = maker.last_seq();
         for record in records.iter().filter(|r| r.seq > known) {

@@ -102,9 +102,16 @@ impl SpanMaker {
         (from_ms, latency_ms): (u64, u64),
         detail: Detail,
     ) {
-        let common = self.run.as_ref().and_then(|run| self.common(run, id, parent, step));
+        let common = self
+            .run
+            .as_ref()
+            .and_then(|run| self.common(run, id, parent, step));
         if let Some(common) = common {
-            let common = Common { timestamp_ms: from_ms, latency_ms, ..common };
+            let common = Common {
+                timestamp_ms: from_ms,
+                latency_ms,
+                ..common
+            };
             made.push(Span { common, detail });
         }
     }
@@ -139,9 +146,13 @@ impl SpanMaker {
 
     /// What earlier runs did, marked `replayed`: at no cost, and never as if executed.
     fn replayed(&self, at_ms: u64, made: &mut Vec<Span>) {
-        let (Some(session), Some(run)) = (&self.session, &self.run) else { return };
+        let (Some(session), Some(run)) = (&self.session, &self.run) else {
+            return;
+        };
         for (position, call) in session.calls() {
-            let Some(observed) = &call.observed else { continue };
+            let Some(observed) = &call.observed else {
+                continue;
+            };
             let trace = &run.started.trace_id;
             let ids = (tool_id(trace, position), Some(root_id(trace)));
             let detail = tool_detail(session, call, observed, "replayed");
@@ -151,7 +162,9 @@ impl SpanMaker {
 
     /// The spans of a run that died: its fatal call, its step, and the run itself.
     fn crashed(&mut self, made: &mut Vec<Span>) {
-        let (Some(session), Some(run)) = (&self.session, &self.run) else { return };
+        let (Some(session), Some(run)) = (&self.session, &self.run) else {
+            return;
+        };
         for (position, call) in session.calls() {
             let open = call.observed.is_none() && call.started_at_ms.is_some();
             if !open || position.step_index() != run.step {
@@ -198,7 +211,11 @@ impl SpanMaker {
         let time = (turn.started_at_ms, turn.latency_ms);
         self.emit(made, (id, Some(parent)), step, time, detail);
         if turn.calls.is_empty() {
-            self.close_step(StepStatus::Complete, turn.started_at_ms + turn.latency_ms, made);
+            self.close_step(
+                StepStatus::Complete,
+                turn.started_at_ms + turn.latency_ms,
+                made,
+            );
         }
     }
 
@@ -207,8 +224,10 @@ impl SpanMaker {
         if let Some(run) = &mut self.run {
             run.step = step;
             run.step_open = true;
-            run.step_began_ms =
-                failed.attempts.first().map_or(self.last_at_ms, |a| a.started_at_ms);
+            run.step_began_ms = failed
+                .attempts
+                .first()
+                .map_or(self.last_at_ms, |a| a.started_at_ms);
         }
         self.retries(&failed.attempts, &failed.model_id, step, made);
     }
@@ -225,20 +244,29 @@ impl SpanMaker {
                 error: format!("{}: {}", failed.failure.as_str(), failed.message),
             };
             let ids = (id, Some(step_id(&run.started.trace_id, step)));
-            self.emit(made, ids, step, (failed.started_at_ms, failed.latency_ms), detail);
+            self.emit(
+                made,
+                ids,
+                step,
+                (failed.started_at_ms, failed.latency_ms),
+                detail,
+            );
         }
     }
 
     fn approval(&self, decided: &ApprovalDecided, at_ms: u64, made: &mut Vec<Span>) {
-        let (Some(session), Some(run)) = (&self.session, &self.run) else { return };
-        let Some((position, state)) = session.approval(&decided.id) else { return };
+        let (Some(session), Some(run)) = (&self.session, &self.run) else {
+            return;
+        };
+        let Some((position, state)) = session.approval(&decided.id) else {
+            return;
+        };
         let asked_ms = state.approval.requested_at_ms;
         let detail = Detail::HitlApproval {
             approval_id: decided.id.to_string(),
             tool_name: state.approval.tool.clone(),
             decision: json!(decided.verdict),
             decided_by: decided.by.clone(),
-            note: decided.note.clone(),
             blast_radius_class: state.approval.class.number(),
         };
         let trace = &run.started.trace_id;
@@ -249,9 +277,13 @@ impl SpanMaker {
     }
 
     fn observed(&mut self, observed: &Observed, at_ms: u64, made: &mut Vec<Span>) {
-        let (Some(session), Some(run)) = (&self.session, &self.run) else { return };
+        let (Some(session), Some(run)) = (&self.session, &self.run) else {
+            return;
+        };
         let position = observed.position;
-        let Some(call) = session.call(position) else { return };
+        let Some(call) = session.call(position) else {
+            return;
+        };
         let trace = &run.started.trace_id;
         let step = position.step_index();
         self.resends(call, position, made);
@@ -291,7 +323,11 @@ impl SpanMaker {
         let (step, from_ms) = (run.step, run.step_began_ms);
         let trace = run.started.trace_id.clone();
         let first = step + 1 == run.started.at_iteration || step == 0;
-        let parent = if first { root_id(&trace) } else { step_id(&trace, step - 1) };
+        let parent = if first {
+            root_id(&trace)
+        } else {
+            step_id(&trace, step - 1)
+        };
         let time = (from_ms, at_ms.saturating_sub(from_ms));
         let ids = (step_id(&trace, step), Some(parent));
         self.emit(made, ids, step, time, Detail::AgentStep { status });
@@ -324,7 +360,13 @@ impl SpanMaker {
             at_iteration: run.started.at_iteration,
         };
         let id = root_id(&run.started.trace_id);
-        self.emit(made, (id, None), run.step, (run.began_ms, latency_ms), detail);
+        self.emit(
+            made,
+            (id, None),
+            run.step,
+            (run.began_ms, latency_ms),
+            detail,
+        );
         if let Some(run) = &mut self.run {
             run.step_open = false;
             run.ended = true;
@@ -371,7 +413,11 @@ fn tool_detail(
     };
     let annotations = match observed.disposition {
         Disposition::Replayed => Map::new(),
-        _ => observed.annotations.iter().map(|(n, v)| (n.clone(), json!(v))).collect(),
+        _ => observed
+            .annotations
+            .iter()
+            .map(|(n, v)| (n.clone(), json!(v)))
+            .collect(),
     };
     Detail::ToolCall {
         tool_name: call.call.tool.clone(),
@@ -389,7 +435,11 @@ fn tool_detail(
 
 fn in_doubt_detail(session: &Session, call: &CallState) -> Detail {
     let pin = session.pin(&call.call.tool);
-    let key = call.effects.first().map(|e| e.intent.key.clone()).unwrap_or_default();
+    let key = call
+        .effects
+        .first()
+        .map(|e| e.intent.key.clone())
+        .unwrap_or_default();
     Detail::ToolCall {
         tool_name: call.call.tool.clone(),
         tool_version: pin.map(|p| p.contract.version.clone()).unwrap_or_default(),

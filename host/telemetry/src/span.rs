@@ -126,10 +126,8 @@ pub enum Detail {
         tool_name: String,
         /// approved, rejected or expired.
         decision: Value,
-        /// Who.
+        /// Who. Their note stays in the journal: nobody has decided who may see it.
         decided_by: String,
-        /// Why.
-        note: String,
         /// 0 to 4.
         blast_radius_class: u8,
     },

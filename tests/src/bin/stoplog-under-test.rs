@@ -45,7 +45,12 @@ fn die_at(text: &str) -> Option<DieAt> {
     let stage = serde_json::from_value(word()?).ok()?;
     let moment = serde_json::from_value(word()?).ok()?;
     let nth = parts.next()?.parse().ok()?;
-    Some(DieAt { stage, moment, nth, seen: AtomicU32::new(0) })
+    Some(DieAt {
+        stage,
+        moment,
+        nth,
+        seen: AtomicU32::new(0),
+    })
 }
 
 fn main() -> ExitCode {

@@ -21,7 +21,10 @@ fn pin(name: &str, class: Class) -> Pin {
         description: "d".into(),
         input_schema: schema.clone(),
         output_schema: schema,
-        key: class.writes().then(|| KeyRule { template: "k_{n}".into(), scope: KeyScope::Session }),
+        key: class.writes().then(|| KeyRule {
+            template: "k_{n}".into(),
+            scope: KeyScope::Session,
+        }),
         keeps_keys: true,
         settles_within_ms: 0,
         timeout_ms: 1000,
@@ -100,7 +103,12 @@ fn after(events: Vec<Event>) -> Step {
         .into_iter()
         .chain(events)
         .enumerate()
-        .map(|(i, event)| Record { seq: i as u64 + 1, epoch: 1, at_ms: 0, event })
+        .map(|(i, event)| Record {
+            seq: i as u64 + 1,
+            epoch: 1,
+            at_ms: 0,
+            event,
+        })
         .collect();
     next(&Session::fold(&records).expect("legal").expect("a session"))
 }
@@ -119,7 +127,10 @@ fn check(events: Vec<Event>, expected: &[u32]) {
 #[test]
 fn reads_run_together_and_writes_alone_in_order() {
     check(vec![turn(1, "read read write read")], &[0, 1]);
-    check(vec![turn(1, "read read write read"), seen(1, 0), seen(1, 1)], &[2]);
+    check(
+        vec![turn(1, "read read write read"), seen(1, 0), seen(1, 1)],
+        &[2],
+    );
     check(vec![turn(1, "write write")], &[0]);
     check(vec![turn(1, "write write"), seen(1, 0)], &[1]);
     check(vec![turn(1, "read nosuch read")], &[0, 1, 2]);
@@ -134,9 +145,20 @@ fn a_half_finished_turn_goes_on_with_its_missing_calls() {
 #[test]
 fn the_turns_end_with_an_answer_or_at_the_limit() {
     assert_eq!(after(vec![]), Step::AskModel { iteration: 1 });
-    assert_eq!(after(vec![turn(1, "")]), Step::Finish { answer: "text".into() });
+    assert_eq!(
+        after(vec![turn(1, "")]),
+        Step::Finish {
+            answer: "text".into()
+        }
+    );
     let all = vec![turn(1, "read"), seen(1, 0), turn(2, "read"), seen(2, 0)];
     assert_eq!(after(all.clone()), Step::AskModel { iteration: 3 });
     let all = [all, vec![turn(3, "read"), seen(3, 0)]].concat();
-    assert!(matches!(after(all), Step::Fail { reason: Reason::IterationLimit, .. }));
+    assert!(matches!(
+        after(all),
+        Step::Fail {
+            reason: Reason::IterationLimit,
+            ..
+        }
+    ));
 }

@@ -5,11 +5,12 @@ use super::*;
 fn described(key: Option<&str>) -> Described {
     let schema = json!({
         "type": "object",
-        "required": ["order_id", "amount"],
+        "required": ["order_id", "amount", "email"],
         "properties": {
             "order_id": {"type": "string", "x-disclosure": "audit"},
             "amount": {"type": "integer", "x-disclosure": "audit"},
-            "note": {"type": "string", "x-disclosure": "personal"},
+            "note": {"type": "string", "x-disclosure": "audit"},
+            "email": {"type": "string", "x-disclosure": "personal"},
         }
     });
     Described {
@@ -50,6 +51,7 @@ fn the_key_rule_of_a_write_tool() {
     check(Some("refund_{nope}"), Err("no field `nope`"));
     check(Some("refund_{note}"), Err("must be a required field"));
     check(Some("refund {order_id}"), Err("only letters"));
+    check(Some("refund_{email}"), Err("not for audit"));
 }
 
 #[test]

@@ -240,3 +240,54 @@ fn every_event_survives_its_encoding() {
         assert_eq!(json!(back)["kind"], record.event.kind());
     }
 }
+
+/// A resend that did not leave says nothing about the sending before it.
+#[test]
+fn doubt_is_not_forgotten_by_a_resend_that_did_not_leave() {
+    let not_sent = |attempt| {
+        Event::OutcomeRecorded(OutcomeRecorded {
+            position: AT,
+            label: String::new(),
+            attempt,
+            outcome: Outcome::NotSent {
+                why: "refused".into(),
+            },
+            latency_ms: 1,
+        })
+    };
+    let probe = |settled| {
+        Event::Probed(Probed {
+            position: AT,
+            label: String::new(),
+            key: "k".into(),
+            purpose: ProbePurpose::Recovery,
+            finding: Finding::Absent,
+            settled,
+        })
+    };
+    let in_doubt = |events: Vec<Event>| {
+        let session = Session::fold(&records(events))
+            .expect("legal")
+            .expect("some");
+        session.call(AT).expect("a call").doubt().is_some()
+    };
+    let first = vec![turn(1), intent("k", 1, None)];
+    let resent = |between: Vec<Event>| {
+        let again = vec![intent("k", 2, None), not_sent(2)];
+        [first.clone(), between, again].concat()
+    };
+    assert!(
+        in_doubt(resent(vec![])),
+        "the host died behind the first intent"
+    );
+    assert!(
+        in_doubt(resent(vec![outcome(1)])),
+        "the first was unanswered"
+    );
+    assert!(
+        !in_doubt(resent(vec![not_sent(1)])),
+        "the first did not leave either"
+    );
+    assert!(in_doubt(resent(vec![outcome(1), probe(false)])));
+    assert!(!in_doubt(resent(vec![outcome(1), probe(true)])));
+}

@@ -28,7 +28,10 @@ pub(super) async fn run(context: &Context, command: Approvals) -> Result<Exit, C
 }
 
 fn not_found(id: &ApprovalId) -> CliError {
-    CliError::new(Reason::ApprovalNotFound, format!("there is no approval {id}"))
+    CliError::new(
+        Reason::ApprovalNotFound,
+        format!("there is no approval {id}"),
+    )
 }
 
 async fn list(context: &Context, journal: &Journal, all: bool) -> Result<Exit, CliError> {
@@ -56,7 +59,9 @@ async fn list(context: &Context, journal: &Journal, all: bool) -> Result<Exit, C
             ]
         })
         .collect();
-    let header = ["APPROVAL", "STATUS", "TOOL", "TENANT", "SESSION", "EXPIRES", "PREVIEW"];
+    let header = [
+        "APPROVAL", "STATUS", "TOOL", "TENANT", "SESSION", "EXPIRES", "PREVIEW",
+    ];
     output::table(&header, rows);
     Ok(Exit::Ok)
 }
@@ -95,9 +100,10 @@ fn readable(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(make_readable(text)),
         Value::Array(items) => items.iter().map(readable).collect(),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, v)| (make_readable(name), readable(v))).collect()
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, v)| (make_readable(name), readable(v)))
+            .collect(),
         other => other.clone(),
     }
 }
@@ -105,7 +111,10 @@ fn readable(value: &Value) -> Value {
 async fn show(context: &Context, journal: &Journal, id: &ApprovalId) -> Result<Exit, CliError> {
     let loaded = stoplog_query::all(&*journal.store).await?;
     let asked = waiting::approvals(&loaded);
-    let asked = asked.iter().find(|a| a.state.approval.id == *id).ok_or_else(|| not_found(id))?;
+    let asked = asked
+        .iter()
+        .find(|a| a.state.approval.id == *id)
+        .ok_or_else(|| not_found(id))?;
     let told = packet(asked, SystemClock.now_ms());
     if context.json {
         output::json(&told);
@@ -130,12 +139,18 @@ async fn show(context: &Context, journal: &Journal, id: &ApprovalId) -> Result<E
         asked.state.approval.component.short()
     ));
     output::line(format!("because    {}", text("why")));
-    output::line(format!("expires    {}", output::time(asked.state.approval.expires_at_ms)));
+    output::line(format!(
+        "expires    {}",
+        output::time(asked.state.approval.expires_at_ms)
+    ));
     output::line("preview");
     for line in text("preview").lines() {
         output::line(format!("  {line}"));
     }
-    output::line(format!("arguments  (digest {})", asked.state.approval.args_digest.short()));
+    output::line(format!(
+        "arguments  (digest {})",
+        asked.state.approval.args_digest.short()
+    ));
     let arguments = serde_json::to_string_pretty(&told["arguments"]).unwrap_or_default();
     for line in arguments.lines() {
         output::line(format!("  {line}"));
@@ -162,14 +177,27 @@ async fn decide(
     let now_ms = SystemClock.now_ms();
     let found = writer.read(|s| {
         let (position, state) = s.approval(&id)?;
-        let asked = Asked { session: s, position, state };
+        let asked = Asked {
+            session: s,
+            position,
+            state,
+        };
         Some((position, asked.status(now_ms)))
     });
     let result = match found {
         None => Err(not_found(&id)),
         Some((position, "pending")) => {
-            let decided = ApprovalDecided { id: id.clone(), position, verdict, by, note };
-            writer.append(vec![Event::ApprovalDecided(decided)]).await.map_err(CliError::from)
+            let decided = ApprovalDecided {
+                id: id.clone(),
+                position,
+                verdict,
+                by,
+                note,
+            };
+            writer
+                .append(vec![Event::ApprovalDecided(decided)])
+                .await
+                .map_err(CliError::from)
         }
         Some((_, "expired")) => Err(CliError::new(
             Reason::ApprovalExpired,
@@ -182,7 +210,11 @@ async fn decide(
     };
     host::close(writer).await?;
     result?;
-    let word = if verdict == Verdict::Approved { "approved" } else { "rejected" };
+    let word = if verdict == Verdict::Approved {
+        "approved"
+    } else {
+        "rejected"
+    };
     if context.json {
         output::json(&json!({"id": id, "status": word, "session": session}));
     } else {

@@ -20,14 +20,21 @@ struct Finding {
 }
 
 fn good(what: impl Into<String>) -> Finding {
-    Finding { what: what.into(), problem: None, cure: String::new() }
+    Finding {
+        what: what.into(),
+        problem: None,
+        cure: String::new(),
+    }
 }
 
 fn bad(what: impl Into<String>, error: &CliError) -> Finding {
     Finding {
         what: what.into(),
         problem: Some(error.message.clone()),
-        cure: error.reason.map(|r| r.hint().to_owned()).unwrap_or_default(),
+        cure: error
+            .reason
+            .map(|r| r.hint().to_owned())
+            .unwrap_or_default(),
     }
 }
 
@@ -105,13 +112,17 @@ fn tools(config: &Config, data: &DataDir, findings: &mut Vec<Finding>) {
         Err(error) => return findings.push(bad("lock", &error)),
     };
     if lock.tools.is_empty() {
-        findings.push(good("tools: none yet; add one with `stoplog tool add FILE`"));
+        findings.push(good(
+            "tools: none yet; add one with `stoplog tool add FILE`",
+        ));
     }
     for locked in &lock.tools {
         let what = format!("tool {}", locked.name);
         let checked = lock::pin(data, locked).and_then(|pin| {
             lock::component(data, &locked.name, &locked.component)?;
-            let rules = config.rules.check_fields(&locked.name, &pin.contract.input_schema);
+            let rules = config
+                .rules
+                .check_fields(&locked.name, &pin.contract.input_schema);
             rules.map_err(|e| CliError::new(stoplog_model::Reason::ConfigInvalid, e.to_string()))
         });
         match checked {
@@ -119,14 +130,21 @@ fn tools(config: &Config, data: &DataDir, findings: &mut Vec<Finding>) {
             Ok(()) if !locked.egress.is_empty() && !config.grants.contains_key(&locked.name) => {
                 findings.push(Finding {
                     what,
-                    problem: Some(format!("asks for {}, and is granted nothing", locked.egress.join(", "))),
+                    problem: Some(format!(
+                        "asks for {}, and is granted nothing",
+                        locked.egress.join(", ")
+                    )),
                     cure: format!("add a [[grant]] for it to {}", config.path.display()),
                 });
             }
             Ok(()) => findings.push(good(what)),
         }
     }
-    for tool in config.rules.tools().chain(config.grants.keys().map(String::as_str)) {
+    for tool in config
+        .rules
+        .tools()
+        .chain(config.grants.keys().map(String::as_str))
+    {
         if lock.get(tool).is_none() {
             findings.push(Finding {
                 what: format!("configuration of `{tool}`"),

@@ -46,8 +46,12 @@ impl Context {
 
 /// Runs a command.
 pub(crate) async fn run(args: Args, watch: Arc<dyn Watch>) -> Result<Exit, CliError> {
-    let context =
-        Context { config: args.config, data_dir: args.data_dir, json: args.json, watch };
+    let context = Context {
+        config: args.config,
+        data_dir: args.data_dir,
+        json: args.json,
+        watch,
+    };
     match args.command {
         Command::Run(run) => run::run(&context, run).await,
         Command::Resume(resume) => run::resume(&context, resume).await,

@@ -16,16 +16,30 @@ pub(super) async fn run(context: &Context, command: Parked) -> Result<Exit, CliE
     match command {
         Parked::List => list(context, &journal).await,
         Parked::Show { id } => show(context, &journal, &id).await,
-        Parked::Resolve { id, what, output, by, note } => {
+        Parked::Resolve {
+            id,
+            what,
+            output,
+            by,
+            note,
+        } => {
             let (session, position) = waiting::parse_id(&id).ok_or_else(|| not_found(&id))?;
-            let decision = Decision { what, output, by, note };
+            let decision = Decision {
+                what,
+                output,
+                by,
+                note,
+            };
             resolve(context, &journal, &session, position, decision).await
         }
     }
 }
 
 fn not_found(id: &str) -> CliError {
-    CliError::new(Reason::ParkNotFound, format!("there is no parked call {id}"))
+    CliError::new(
+        Reason::ParkNotFound,
+        format!("there is no parked call {id}"),
+    )
 }
 
 fn told(call: &ParkedCall<'_>) -> Value {
@@ -72,7 +86,12 @@ async fn list(context: &Context, journal: &Journal) -> Result<Exit, CliError> {
         .iter()
         .map(|p| {
             let reason = p.parked.reason.code().to_owned();
-            vec![p.id(), p.call.call.tool.clone(), reason, p.parked.detail.clone()]
+            vec![
+                p.id(),
+                p.call.call.tool.clone(),
+                reason,
+                p.parked.detail.clone(),
+            ]
         })
         .collect();
     output::table(&["CALL", "TOOL", "REASON", "DETAIL"], rows);
@@ -82,14 +101,21 @@ async fn list(context: &Context, journal: &Journal) -> Result<Exit, CliError> {
 async fn show(context: &Context, journal: &Journal, id: &str) -> Result<Exit, CliError> {
     let loaded = stoplog_query::all(&*journal.store).await?;
     let parked = waiting::parked(&loaded);
-    let call = parked.iter().find(|p| p.id() == id).ok_or_else(|| not_found(id))?;
+    let call = parked
+        .iter()
+        .find(|p| p.id() == id)
+        .ok_or_else(|| not_found(id))?;
     let value = told(call);
     if context.json {
         output::json(&value);
         return Ok(Exit::Ok);
     }
     let text = |name: &str| value[name].as_str().unwrap_or("").to_owned();
-    output::line(format!("call     {id}  {}  tenant {}", text("tool"), text("tenant")));
+    output::line(format!(
+        "call     {id}  {}  tenant {}",
+        text("tool"),
+        text("tenant")
+    ));
     output::line(format!("parked   {}: {}", text("reason"), text("detail")));
     for effect in value["effects"].as_array().into_iter().flatten() {
         output::line(format!(
@@ -123,7 +149,9 @@ async fn resolve(
 ) -> Result<Exit, CliError> {
     let id = format!("{session}/{position}");
     if decision.by.trim().is_empty() {
-        return Err(CliError::internal("--by must say who decides: it is the record"));
+        return Err(CliError::internal(
+            "--by must say who decides: it is the record",
+        ));
     }
     let writer = journal.open(session, context.watch.clone()).await?;
     let pin = writer.read(|s| {
@@ -136,8 +164,16 @@ async fn resolve(
             Err(error) => Err(error),
             Ok(resolution) => {
                 let by = decision.by.clone();
-                let resolved = ParkResolved { position, resolution, by, note: decision.note };
-                writer.append(vec![Event::ParkResolved(resolved)]).await.map_err(CliError::from)
+                let resolved = ParkResolved {
+                    position,
+                    resolution,
+                    by,
+                    note: decision.note,
+                };
+                writer
+                    .append(vec![Event::ParkResolved(resolved)])
+                    .await
+                    .map_err(CliError::from)
             }
         },
     };
@@ -146,7 +182,9 @@ async fn resolve(
     if context.json {
         output::json(&json!({"id": id, "session": session}));
     } else {
-        output::line(format!("{id} resolved; go on with: stoplog resume {session}"));
+        output::line(format!(
+            "{id} resolved; go on with: stoplog resume {session}"
+        ));
     }
     Ok(Exit::Ok)
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 use stoplog_agent::{Ended, RunSpec};
 use stoplog_journal::{SessionJournal, Store, load};
 use stoplog_model::event::{Pin, RunOutcome, SessionStarted};
-use stoplog_model::session::Status;
 use stoplog_model::port::Clock;
+use stoplog_model::session::Status;
 use stoplog_model::{Reason, SessionId, UsdMicros};
 
 use super::Context;
@@ -79,7 +79,9 @@ pub(super) async fn resume(context: &Context, args: args::Resume) -> Result<Exit
 async fn who_has_it(config: &Config, id: &SessionId) -> Option<CliError> {
     let journal = Journal::beside_host(Path::new(&config.data_dir)).ok()?;
     let row = journal.store.sessions(Some(id)).await.ok()?.pop()?;
-    let lease = row.lease.filter(|l| l.expires_at_ms > SystemClock.now_ms())?;
+    let lease = row
+        .lease
+        .filter(|l| l.expires_at_ms > SystemClock.now_ms())?;
     let message = format!(
         "session {id} is held by {} (epoch {}) until {} at least",
         lease.holder,
@@ -94,11 +96,17 @@ async fn drive(
     driver: &stoplog_agent::Driver,
     session: Arc<SessionJournal>,
 ) -> Result<Exit, CliError> {
-    let spec = RunSpec { trace_id: host::new_trace_id()?, host: host::holder() };
+    let spec = RunSpec {
+        trace_id: host::new_trace_id()?,
+        host: host::holder(),
+    };
     let ended = driver.run(&session, spec).await;
     let result = ended.map(|ended| report(context, &session, &ended));
-    host::close(session).await?;
-    Ok(result?)
+    let closed = host::close(session).await;
+    // What ended the run says more than what closing it met afterwards.
+    let exit = result?;
+    closed?;
+    Ok(exit)
 }
 
 fn report(context: &Context, session: &SessionJournal, ended: &Ended) -> Exit {
@@ -127,21 +135,37 @@ fn report(context: &Context, session: &SessionJournal, ended: &Ended) -> Exit {
         output::json(&told);
     } else {
         let text = |name: &str| told[name].as_str().unwrap_or("").to_owned();
-        output::line(format!("session    {}  (tenant {})", text("session"), text("tenant")));
+        output::line(format!(
+            "session    {}  (tenant {})",
+            text("session"),
+            text("tenant")
+        ));
         output::line(format!("trace      {}", text("trace_id")));
         if !told["resumed_from"].is_null() {
-            let how = if told["after_crash"] == true { "after a crash" } else { "in order" };
+            let how = if told["after_crash"] == true {
+                "after a crash"
+            } else {
+                "in order"
+            };
             output::line(format!(
                 "resumed    at iteration {}, {how}, from trace {}",
                 told["at_iteration"],
                 text("resumed_from")
             ));
         }
-        output::line(format!("outcome    {}  (cost {})", text("outcome"), text("cost_usd")));
+        output::line(format!(
+            "outcome    {}  (cost {})",
+            text("outcome"),
+            text("cost_usd")
+        ));
         match ended.ended.outcome {
             RunOutcome::Success => output::line(format!("answer     {}", text("answer"))),
             RunOutcome::Error | RunOutcome::Interrupt => {
-                output::line(format!("because    {}: {}", text("reason"), text("message")));
+                output::line(format!(
+                    "because    {}: {}",
+                    text("reason"),
+                    text("message")
+                ));
             }
         }
         if let Some(hint) = ended.ended.reason.map(|r| r.hint()) {

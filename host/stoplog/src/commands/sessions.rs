@@ -33,9 +33,18 @@ pub(super) async fn run(context: &Context, command: Sessions) -> Result<Exit, Cl
         .into_iter()
         .map(|r| {
             let time = output::time(r.updated_at_ms);
-            vec![r.session, r.head.tenant, r.head.feature, r.head.status, time]
+            vec![
+                r.session,
+                r.head.tenant,
+                r.head.feature,
+                r.head.status,
+                time,
+            ]
         })
         .collect();
-    output::table(&["SESSION", "TENANT", "FEATURE", "STATUS", "UPDATED"], table);
+    output::table(
+        &["SESSION", "TENANT", "FEATURE", "STATUS", "UPDATED"],
+        table,
+    );
     Ok(Exit::Ok)
 }

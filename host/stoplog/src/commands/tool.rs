@@ -19,19 +19,25 @@ use crate::output;
 pub(super) async fn run(context: &Context, command: Tool) -> Result<Exit, CliError> {
     match command {
         Tool::Check { file } => check(context, &file).await,
-        Tool::Add { file, accept_class, replace } => add(context, &file, accept_class, replace).await,
+        Tool::Add {
+            file,
+            accept_class,
+            replace,
+        } => add(context, &file, accept_class, replace).await,
         Tool::List => list(context),
     }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, CliError> {
-    fs::read(file).map_err(|e| {
-        CliError::new(Reason::ToolMissing, format!("{}: {e}", file.display()))
-    })
+    fs::read(file)
+        .map_err(|e| CliError::new(Reason::ToolMissing, format!("{}: {e}", file.display())))
 }
 
 fn at(file: &Path, error: CliError) -> CliError {
-    CliError { message: format!("{}: {}", file.display(), error.message), ..error }
+    CliError {
+        message: format!("{}: {}", file.display(), error.message),
+        ..error
+    }
 }
 
 fn contract_error(error: ContractError) -> CliError {
@@ -44,10 +50,12 @@ async fn examine(
     file: &Path,
     bytes: &[u8],
 ) -> Result<(Inspection, Contract), CliError> {
-    let (inspection, described) =
-        sandbox.describe(bytes).await.map_err(|e| at(file, e.into()))?;
-    let contract = Contract::check(described, inspection.class)
-        .map_err(|e| at(file, contract_error(e)))?;
+    let (inspection, described) = sandbox
+        .describe(bytes)
+        .await
+        .map_err(|e| at(file, e.into()))?;
+    let contract =
+        Contract::check(described, inspection.class).map_err(|e| at(file, contract_error(e)))?;
     Ok((inspection, contract))
 }
 
@@ -76,15 +84,31 @@ async fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
         }));
         return Ok(Exit::Ok);
     }
-    output::line(format!("tool         {} {}", contract.name, contract.version));
-    output::line(format!("component    {}  ({} bytes)", inspection.digest, inspection.size_bytes));
+    output::line(format!(
+        "tool         {} {}",
+        contract.name, contract.version
+    ));
+    output::line(format!(
+        "component    {}  ({} bytes)",
+        inspection.digest, inspection.size_bytes
+    ));
     output::line(format!("contract     {}", contract.digest()));
     let (class, floor) = (inspection.class, inspection.floor);
-    output::line(format!("class        {class} ({}), from its export", class.number()));
-    output::line(format!("floor        {floor} ({}), from its imports", floor.number()));
+    output::line(format!(
+        "class        {class} ({}), from its export",
+        class.number()
+    ));
+    output::line(format!(
+        "floor        {floor} ({}), from its imports",
+        floor.number()
+    ));
     output::line(format!("obligations  {}", class.obligations().join(", ")));
     if let Some(rule) = &contract.key {
-        let keeps = if contract.keeps_keys { "keeps" } else { "does not keep" };
+        let keeps = if contract.keeps_keys {
+            "keeps"
+        } else {
+            "does not keep"
+        };
         output::line(format!(
             "key          {} ({:?} scope); the far side {keeps} keys",
             rule.template, rule.scope
@@ -100,7 +124,11 @@ async fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
 }
 
 fn words(list: &[String]) -> String {
-    if list.is_empty() { "nothing".into() } else { list.join(", ") }
+    if list.is_empty() {
+        "nothing".into()
+    } else {
+        list.join(", ")
+    }
 }
 
 async fn add(
@@ -126,7 +154,10 @@ async fn add(
         egress: contract.egress.clone(),
         secrets: contract.secrets.clone(),
     };
-    if let Some(old) = lock.get(&locked.name).filter(|old| **old != locked && !replace) {
+    if let Some(old) = lock
+        .get(&locked.name)
+        .filter(|old| **old != locked && !replace)
+    {
         let message = format!(
             "`{}` is in the lock with another component:\n  version   {} -> {}\n  class     {} -> {}\n  \
              component {} -> {}\n  contract  {} -> {}\naccept the change with --replace",
@@ -198,7 +229,13 @@ fn list(context: &Context) -> Result<Exit, CliError> {
         .map(|t| {
             let class = format!("{} ({})", t.class, t.class.number());
             let component = t.component.short().to_owned();
-            vec![t.name.clone(), t.version.clone(), class, component, words(&t.egress)]
+            vec![
+                t.name.clone(),
+                t.version.clone(),
+                class,
+                component,
+                words(&t.egress),
+            ]
         })
         .collect();
     output::table(&["TOOL", "VERSION", "CLASS", "COMPONENT", "ASKS FOR"], rows);

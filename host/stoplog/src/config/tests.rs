@@ -27,7 +27,11 @@ fn check(from: &str, to: &str, expected: &[&str]) {
         .expect_err("a mistake");
     assert_eq!(error.reason, Some(Reason::ConfigInvalid));
     for part in expected {
-        assert!(error.message.contains(part), "{part:?} is not in {:?}", error.message);
+        assert!(
+            error.message.contains(part),
+            "{part:?} is not in {:?}",
+            error.message
+        );
     }
 }
 
@@ -41,13 +45,37 @@ fn a_good_file_is_read_relative_to_itself() {
 
 #[test]
 fn every_mistake_has_file_line_and_cure() {
-    check("feature =", "faeture =", &["dir/stoplog.toml:5:1", "faeture", "expected"]);
-    check("kind = \"scripted\"", "kind = \"script\"", &[":9:8", "\"scripted\" or \"openai\""]);
-    check("connect = \"127.0.0.1:8080\"", "connect = \"localhost\"", &[":15:11", "127.0.0.1:8080"]);
+    check(
+        "feature =",
+        "faeture =",
+        &["dir/stoplog.toml:5:1", "faeture", "expected"],
+    );
+    check(
+        "kind = \"scripted\"",
+        "kind = \"script\"",
+        &[":9:8", "\"scripted\" or \"openai\""],
+    );
+    check(
+        "connect = \"127.0.0.1:8080\"",
+        "connect = \"localhost\"",
+        &[":15:11", "127.0.0.1:8080"],
+    );
     check("http://nimbus.internal/", "nimbus.internal", &[":14:10"]);
-    check("amount_inr <= 50000", "amount_inr <=", &[":18:15", "issue_refund"]);
-    check("kind = \"scripted\"", "kind = \"openai\"", &[":8:1", "base_url"]);
-    check("[agent]", "[agent]\nmax_iterations = 0", &[":5:18", "1 to 100"]);
+    check(
+        "amount_inr <= 50000",
+        "amount_inr <=",
+        &[":18:15", "issue_refund"],
+    );
+    check(
+        "kind = \"scripted\"",
+        "kind = \"openai\"",
+        &[":8:1", "base_url"],
+    );
+    check(
+        "[agent]",
+        "[agent]\nmax_iterations = 0",
+        &[":5:18", "1 to 100"],
+    );
     check("data_dir = \"data\"", "data_dir = ", &[":2:12"]);
     check("[model]", "[modle]", &["modle"]);
 }
