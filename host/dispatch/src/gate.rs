@@ -19,8 +19,10 @@ use stoplog_model::event::{Event, ReadRecorded};
 use stoplog_model::key::effect_key;
 use stoplog_model::port::{Gate, Moment, Stage};
 use stoplog_model::session::{CallState, EffectState};
-use stoplog_model::{Class, Digest, EffectError, Outcome, Position, Reason, Request, Response};
-use stoplog_policy::{Clearance, Permit, aftermath};
+use stoplog_model::{
+    Aftermath, Class, Digest, EffectError, Outcome, Position, Reason, Request, Response,
+};
+use stoplog_policy::{Clearance, Permit};
 use tokio_util::task::TaskTracker;
 
 use crate::dispatcher::Access;
@@ -269,10 +271,10 @@ impl Inner {
             );
             return Err(self.diverge(&mut state, what));
         }
-        let unsettled = aftermath::inconclusive(&effect);
         match &effect.outcome {
             Some(Outcome::NotSent { .. }) => Ok(again),
-            _ if unsettled && self.send_again => Ok(again),
+            // What the far side refused may be asked again: the call ended in doubt all the same.
+            _ if self.send_again && effect.aftermath() != Aftermath::Changed => Ok(again),
             Some(outcome @ Outcome::Answered { .. }) => Ok(Plan::Replay(outcome.result())),
             _ => {
                 let what = format!("the effect `{label}` is in doubt");
@@ -325,7 +327,8 @@ impl Inner {
     ) -> Result<Response, EffectError> {
         let label = permit.label().to_owned();
         let at = Some(self.position);
-        let intent = match self.journal.intend(permit, attempt, request).await {
+        let several = label.starts_with(IMPLICIT_PREFIX) || !self.state().split.is_empty();
+        let intent = match self.journal.intend(permit, attempt, request, several).await {
             Ok(intent) => intent,
             Err(JournalError::Store(StoreError::ActTaken(row))) => {
                 self.state()
@@ -482,6 +485,9 @@ impl Gate for CallGate {
             return Err("undo has one effect".into());
         }
         let mut state = self.inner.state();
+        if !state.visited.is_empty() {
+            return Err("split before the first perform: after a crash the host must know".into());
+        }
         match &state.clearance {
             None => return Err("there is no permit in this run".into()),
             Some(clearance) => clearance.check_label(label).map_err(|e| e.to_string())?,

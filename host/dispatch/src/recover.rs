@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use stoplog_journal::JournalError;
-use stoplog_model::Reason;
 use stoplog_model::event::{CallResult, Event, ProbePurpose, Probed, Undone};
 use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use stoplog_model::port::{Entry, Returned};
 use stoplog_model::session::EffectState;
+use stoplog_model::{Outcome, Reason};
 use stoplog_policy::recovery::{Cure, Doubt, cure, pause_before_sending_ms};
 use stoplog_policy::{Clearance, Facts, Judgement, aftermath, judge};
 
@@ -33,6 +33,9 @@ impl Dispatcher {
             passage.refresh();
             let doubt = self.doubt(passage, finding.clone(), rounds, after_crash);
             if let Some(dispatched) = self.contradiction(passage, &doubt).await? {
+                return Ok(dispatched);
+            }
+            if let Some(dispatched) = self.undo_in_doubt(passage).await? {
                 return Ok(dispatched);
             }
             let step = cure(&doubt);
@@ -67,6 +70,10 @@ impl Dispatcher {
                     rounds += 1;
                 }
                 Cure::Undo => {
+                    if rounds > 1 {
+                        let pause_ms = pause_before_sending_ms(doubt.sent, false);
+                        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                    }
                     if let Some(parked) = self.undo(passage).await? {
                         return Ok(parked);
                     }
@@ -77,16 +84,7 @@ impl Dispatcher {
                     finding = None;
                     rounds += 1;
                 }
-                Cure::GiveUp => {
-                    let error = error.unwrap_or_else(|| {
-                        let message = "the far side did not do this, and was asked often enough";
-                        ToolError::of_host(ErrorCode::Transient, Reason::ResendExhausted, message)
-                    });
-                    let result = CallResult::Err(error.with_aftermath(Aftermath::Untouched));
-                    return self
-                        .observe_recovered(passage, Disposition::Executed, result)
-                        .await;
-                }
+                Cure::GiveUp => return self.give_up(passage, error).await,
                 Cure::Park(reason, detail) => return self.park(passage, reason, detail).await,
             }
         }
@@ -124,11 +122,12 @@ impl Dispatcher {
             since_ms: touched_ms.max(died_by_ms),
             now_ms: self.clock.now_ms(),
             sent: unsettled.map_or(rounds, |e| e.intent.attempt.max(rounds)),
-            one_of_several: own.len() > 1,
+            one_of_several: own.len() > 1 || own.iter().any(|e| e.intent.one_of_several),
             undone: passage
                 .call
                 .effect(UNDO_LABEL)
-                .map_or(0, |e| e.intent.attempt),
+                .map_or(0, |e| e.intent.attempt)
+                .max(passage.call.undone),
             finding,
         }
     }
@@ -152,6 +151,59 @@ impl Dispatcher {
         ))
     }
 
+    /// Sent often enough, and the far side says that it has nothing. That is believed when the
+    /// tool declares a settling time, or when the far side itself answered the last sending: a
+    /// request that nobody answered may still be under way.
+    async fn give_up(
+        &self,
+        passage: &Passage,
+        error: Option<ToolError>,
+    ) -> Result<Dispatched, JournalError> {
+        let own = || {
+            let effects = passage.call.effects.iter();
+            effects.filter(|e| e.intent.label != UNDO_LABEL)
+        };
+        let answered = own().filter(|e| aftermath::inconclusive(e)).all(|e| {
+            matches!(&e.outcome, Some(Outcome::Answered { response }) if response.status >= 500)
+        });
+        let in_doubt = own().any(aftermath::inconclusive);
+        let settles = passage.pin.contract.settles_within_ms > 0;
+        if !(settles || (in_doubt && answered)) {
+            let detail = "sent often enough; the far side shows nothing, and may still be at it";
+            return self
+                .park(passage, Reason::ResendExhausted, detail.into())
+                .await;
+        }
+        let error = error.unwrap_or_else(|| {
+            let message = "the far side did not do this, and was asked often enough";
+            ToolError::of_host(ErrorCode::Transient, Reason::ResendExhausted, message)
+        });
+        // Siblings that the far side did answer are in force all the same.
+        let changed = own().any(|e| e.aftermath() == Aftermath::Changed);
+        let aftermath = match changed {
+            true => Aftermath::Changed,
+            false => Aftermath::Untouched,
+        };
+        let result = CallResult::Err(error.with_aftermath(aftermath));
+        self.observe_recovered(passage, Disposition::Executed, result)
+            .await
+    }
+
+    /// The host died in an undo, and the far side keeps no keys: undoing again might take back
+    /// twice, so a person must look.
+    async fn undo_in_doubt(&self, passage: &Passage) -> Result<Option<Dispatched>, JournalError> {
+        let undo = passage.call.effect(UNDO_LABEL);
+        let in_doubt = undo.is_some_and(aftermath::inconclusive);
+        if !in_doubt || passage.pin.contract.keeps_keys {
+            return Ok(None);
+        }
+        let detail = "nobody knows whether the undo was done, and the far side keeps no keys";
+        Ok(Some(
+            self.park(passage, Reason::DoubtUnresolvable, detail.into())
+                .await?,
+        ))
+    }
+
     /// Asks the far side, with read-only rights, and records what it says.
     pub(crate) async fn probe(
         &self,
@@ -159,11 +211,14 @@ impl Dispatcher {
         purpose: ProbePurpose,
         settled: bool,
     ) -> Result<Finding, JournalError> {
-        let effect = passage
-            .call
-            .effects
-            .iter()
-            .find(|e| e.intent.label != UNDO_LABEL);
+        // The effect in doubt; when none is, the call's first.
+        let own = || {
+            let effects = passage.call.effects.iter();
+            effects.filter(|e| e.intent.label != UNDO_LABEL)
+        };
+        let effect = own()
+            .find(|e| aftermath::inconclusive(e))
+            .or_else(|| own().next());
         let key = effect.map_or_else(|| passage.header_key.clone(), |e| e.intent.key.clone());
         let label = effect.map(|e| e.intent.label.clone()).unwrap_or_default();
         let input = passage.call.call.arguments.to_string();

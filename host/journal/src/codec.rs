@@ -10,6 +10,9 @@ use crate::store::{ActKeyRow, ActKeyState, Batch, FORMAT, Head, OpenIntentRow, R
 /// Longest result summary, in characters: it is for a list.
 pub const MAX_SUMMARY_CHARS: usize = 240;
 
+/// What stands where a tool's name would, when there is no such tool.
+pub const UNKNOWN_TOOL: &str = "[unknown tool]";
+
 /// One record as a row.
 pub fn encode(record: &Record, session: &Session) -> Result<Row, StoreError> {
     let body = serde_json::to_string(&record.event)
@@ -30,7 +33,13 @@ pub fn encode(record: &Record, session: &Session) -> Result<Row, StoreError> {
         body,
     };
     if let Event::Observed(observed) = &record.event {
-        row.tool = Some(observed.tool.clone());
+        // A name that no tool has is the model's own text: nobody has decided who may see it.
+        let known = session.pin(&observed.tool).is_some();
+        row.tool = Some(if known {
+            observed.tool.clone()
+        } else {
+            UNKNOWN_TOOL.to_owned()
+        });
         row.args_digest = Some(observed.args_digest.to_string());
         row.key = Some(observed.key.clone());
         row.summary = Some(summary(observed, session));
@@ -190,8 +199,16 @@ fn settle_act(batch: &mut Batch, session: &str, observed: &Observed, seq: u64, a
     if !own || !has_effects {
         return;
     }
-    let untouched = matches!(&observed.result,
-        CallResult::Err(error) if error.aftermath == Aftermath::Untouched);
+    let changed = after.call(position).is_some_and(|c| {
+        c.effects
+            .iter()
+            .any(|e| e.aftermath() != Aftermath::Untouched)
+    });
+    let untouched = match &observed.result {
+        CallResult::Err(error) => error.aftermath == Aftermath::Untouched,
+        // The tool is content although the far side refused everything: nothing to remember.
+        CallResult::Ok(_) => !changed && observed.disposition == Disposition::Executed,
+    };
     if untouched {
         batch.released.push((
             act.scope.clone(),

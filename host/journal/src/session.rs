@@ -228,6 +228,7 @@ impl SessionJournal {
         permit: Permit,
         attempt: u32,
         request: Request,
+        one_of_several: bool,
     ) -> Result<Intent, JournalError> {
         let grant = permit.spend();
         let position = Some(grant.position);
@@ -242,6 +243,7 @@ impl SessionJournal {
             fingerprint: request.fingerprint(),
             request,
             approval: grant.approval,
+            one_of_several,
         };
         if consumes {
             self.reached(Stage::ApprovalConsumed, Moment::Before, position);
@@ -275,8 +277,9 @@ impl SessionJournal {
         Ok(self.opening.store.act_key(scope, key).await?)
     }
 
-    /// Gives the session back.
-    pub async fn close(self) -> Result<(), JournalError> {
+    /// Writes what is staged and gives the session back. A straggler that writes later is fenced
+    /// as soon as somebody else has leased the session.
+    pub async fn close(&self) -> Result<(), JournalError> {
         self.flush().await?;
         self.opening.store.release(&self.lease).await?;
         Ok(())

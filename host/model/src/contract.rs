@@ -197,10 +197,11 @@ impl Contract {
 }
 
 /// A key is a header value and a file of record: everything but unreserved characters
-/// (RFC 3986, section 2.3, less `~`, which marks a scope) is percent-encoded.
+/// (RFC 3986, section 2.3) is percent-encoded. So are `~`, which marks a scope, and `.`, which
+/// marks the label of an effect: no text of a model's can take another effect's key.
 fn push_plain(key: &mut String, text: &str) {
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
             key.push(char::from(byte));
         } else {
             key.push_str(&format!("%{byte:02X}"));
@@ -263,15 +264,14 @@ fn check_template(template: &str, schema: &Value) -> Result<(), ContractError> {
     let parts = parse_template(template).map_err(|e| wrong("key", e))?;
     let plain = |text: &str| {
         text.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     let mut fields = 0;
     for part in parts {
         match part {
             Part::Text(text) if plain(text) => {}
             Part::Text(text) => {
-                let problem =
-                    format!("`{text}`: only letters, digits, `-`, `_`, `.` outside braces");
+                let problem = format!("`{text}`: only letters, digits, `-`, `_` outside braces");
                 return Err(wrong("key", problem));
             }
             Part::Field(field) => {

@@ -186,7 +186,7 @@ fn redact_node(
         Value::Object(fields) => {
             let mut out = Map::new();
             for (name, field) in fields {
-                let shown = match property(node, root, name) {
+                let shown = match strictest(node, root, name) {
                     Some(child) => redact_node(field, child, root, None, hidden_from, depth + 1),
                     None => Value::from("[undecided]"),
                 };
@@ -194,7 +194,7 @@ fn redact_node(
             }
             Value::Object(out)
         }
-        Value::Array(items) => match node.get("items").filter(|i| i.is_object()) {
+        Value::Array(items) => match plain_items(node) {
             Some(item) => items
                 .iter()
                 .map(|v| redact_node(v, item, root, Some(decision), hidden_from, depth + 1))
@@ -205,27 +205,37 @@ fn redact_node(
     }
 }
 
-/// The schema of a field, looked for in the node and in its alternatives.
-fn property<'a>(node: &'a Value, root: &'a Value, name: &str) -> Option<&'a Value> {
-    if let Some(child) = node.get("properties").and_then(|p| p.get(name)) {
-        return Some(child);
-    }
+/// The schema of every element of an array, if there is one for all.
+fn plain_items(node: &Value) -> Option<&Value> {
+    node.get("items")
+        .filter(|i| i.is_object() && node.get("prefixItems").is_none())
+}
+
+/// The schemas that may decide about a field: the node's own, and those of its alternatives. None
+/// when a pattern might decide, which is not looked at here: then the field is masked.
+fn schemas_of<'a>(node: &'a Value, root: &'a Value, name: &str) -> Vec<&'a Value> {
+    let own = |node: &'a Value| node.get("properties").and_then(|p| p.get(name));
+    let mut found: Vec<&Value> = own(node).into_iter().collect();
     for keyword in ["anyOf", "oneOf", "allOf"] {
-        let found = node
-            .get(keyword)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .find_map(|alternative| {
-                resolve(alternative, root)
-                    .get("properties")
-                    .and_then(|p| p.get(name))
-            });
-        if found.is_some() {
-            return found;
+        let alternatives = node.get(keyword).and_then(Value::as_array);
+        for alternative in alternatives.into_iter().flatten() {
+            found.extend(own(resolve(alternative, root)));
         }
     }
-    node.get("additionalProperties").filter(|a| a.is_object())
+    if found.is_empty() && node.get("patternProperties").is_none() {
+        found.extend(node.get("additionalProperties").filter(|a| a.is_object()));
+    }
+    found
+}
+
+/// The schema that hides most, of those that may decide.
+fn strictest<'a>(node: &'a Value, root: &'a Value, name: &str) -> Option<&'a Value> {
+    schemas_of(node, root, name)
+        .into_iter()
+        .max_by_key(|schema| {
+            let own = Disclosure::of(schema).or_else(|| Disclosure::of(resolve(schema, root)));
+            own.map_or(u8::MAX, |d| d as u8)
+        })
 }
 
 #[cfg(test)]
@@ -262,6 +272,23 @@ mod tests {
                 "lines": [{"sku": "a", "name": "[personal]"}], "tags": ["x"],
                 "ref": {"name": "[personal]", "no": 1}
             })
+        );
+    }
+
+    #[test]
+    fn where_schemas_disagree_the_stricter_one_counts() {
+        let schema = json!({
+            "type": "object",
+            "oneOf": [
+                {"properties": {"value": {"x-disclosure": "audit"}}},
+                {"properties": {"value": {"x-disclosure": "secret"}}},
+            ],
+            "patternProperties": {"^pii_": {"x-disclosure": "secret"}},
+            "additionalProperties": {"x-disclosure": "audit"},
+        });
+        assert_eq!(
+            redact(&json!({"value": 1, "pii_a": 2}), &schema),
+            json!({"value": "[secret]", "pii_a": "[undecided]"})
         );
     }
 

@@ -237,6 +237,10 @@ pub struct IntentRecorded {
     /// The approval that is consumed by this commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalId>,
+    /// The call may have further effects: it has split its permit, or sends by plain HTTP. Then an
+    /// output found by probe cannot stand for the whole call.
+    #[serde(default)]
+    pub one_of_several: bool,
 }
 
 /// See [`Event::OutcomeRecorded`].

@@ -171,6 +171,20 @@ impl CallState {
         }
     }
 
+    /// A person found that the call was not done. Effects that the far side answered with success
+    /// stay in force, unless it was the far side itself that did not know them any more.
+    fn void_effects(&mut self, parked_for: Reason) {
+        let denied = matches!(parked_for, Reason::LedgerMismatch | Reason::FoundSeveral);
+        for effect in &mut self.effects {
+            if denied || effect.aftermath() != Aftermath::Changed {
+                effect.void = true;
+            }
+        }
+        if self.effects.iter().all(|e| e.void) {
+            self.reads.clear();
+        }
+    }
+
     /// The effect under a label.
     pub fn effect(&self, label: &str) -> Option<&EffectState> {
         self.effects.iter().find(|e| e.intent.label == label)
@@ -480,13 +494,12 @@ impl Session {
         call.resolution = Some(resolved.clone());
         match (&mut call.observed, &resolved.resolution) {
             // The loop has not seen the call yet: the dispatcher observes it from here.
-            (None, Resolution::NotDone) => call.effects.iter_mut().for_each(|e| e.void = true),
+            (None, Resolution::NotDone) => call.void_effects(parked.reason),
             (None, Resolution::Done(_) | Resolution::Abandon) => {}
             // The loop acted on an observation that the far side does not know.
             (Some(_), Resolution::Done(_)) => call.confirmed = true,
             (Some(observed), Resolution::NotDone) => {
                 call.confirmed = true;
-                call.effects.iter_mut().for_each(|e| e.void = true);
                 observed.result = CallResult::Err(ToolError {
                     code: ErrorCode::Conflict,
                     reason: Some(parked.reason),
@@ -495,6 +508,7 @@ impl Session {
                     retry_after_ms: None,
                     aftermath: Aftermath::Untouched,
                 });
+                call.effects.iter_mut().for_each(|e| e.void = true);
             }
             (Some(_), Resolution::Abandon) => self.abandoned = true,
         }

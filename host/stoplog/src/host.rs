@@ -40,6 +40,17 @@ impl Clock for SystemClock {
     }
 }
 
+/// The rows of a data directory, for a command that only looks: no lock is taken, and nothing is
+/// made or written, so that a look never keeps a host from starting.
+pub(crate) fn look(data_dir: &Path) -> Result<Arc<SqliteStore>, CliError> {
+    let file = data_dir.join("journal.db");
+    if !file.exists() {
+        let message = format!("there is no journal at {}", file.display());
+        return Err(CliError::new(Reason::SessionNotFound, message));
+    }
+    Ok(Arc::new(SqliteStore::open_to_read(&file)?))
+}
+
 /// The name of this process in leases and locks.
 pub(crate) fn holder() -> String {
     format!("stoplog (pid {})", std::process::id())
@@ -67,16 +78,6 @@ impl Journal {
     /// For a command that may work beside a host.
     pub(crate) fn beside_host(path: &Path) -> Result<Journal, CliError> {
         Journal::over(DataDir::beside_host(path, &holder())?)
-    }
-
-    /// For a command that only looks: a directory that is not there is not made.
-    pub(crate) fn for_looking(path: &Path) -> Result<Journal, CliError> {
-        let file = path.join("journal.db");
-        if !file.exists() {
-            let message = format!("there is no journal at {}", file.display());
-            return Err(CliError::new(Reason::SessionNotFound, message));
-        }
-        Journal::beside_host(path)
     }
 
     fn over(data: DataDir) -> Result<Journal, CliError> {
@@ -127,15 +128,9 @@ impl Journal {
     }
 }
 
-/// Gives a session back. Everything that shared it is over by now.
+/// Gives a session back.
 pub(crate) async fn close(journal: Arc<SessionJournal>) -> Result<(), CliError> {
-    // A task that flushes an outcome may hold it for some milliseconds more; then the lease goes
-    // with the process.
-    journal.flush().await?;
-    match Arc::try_unwrap(journal) {
-        Ok(journal) => Ok(journal.close().await?),
-        Err(_) => Ok(()),
-    }
+    Ok(journal.close().await?)
 }
 
 /// The agent over these pinned tools, loaded and ready.

@@ -3,18 +3,23 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
+use stoplog_policy::readable::make_readable;
+
 use crate::error::CliError;
 
-/// Prints a line to standard output.
+/// Prints a line to standard output. Nothing in it may steer a terminal or hide: names and
+/// messages come from models and far sides.
 pub(crate) fn line(text: impl AsRef<str>) {
     use std::io::Write;
     // A closed pipe (`| head`) is no error of ours.
-    let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+    let _ = writeln!(std::io::stdout(), "{}", make_readable(text.as_ref()));
 }
 
 /// Prints a JSON value, indented.
 pub(crate) fn json(value: &Value) {
-    line(serde_json::to_string_pretty(value).unwrap_or_default());
+    use std::io::Write;
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints a line to standard error.

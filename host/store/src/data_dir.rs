@@ -7,8 +7,15 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use stoplog_journal::StoreError;
+
+/// How often a host tries to get the lock, and the pause between: half a second in all. An
+/// operator's command holds the lock for one commit, and must not keep a host from starting.
+const LOCK_TRIES: u32 = 10;
+/// See [`LOCK_TRIES`].
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A data directory.
 #[derive(Debug)]
@@ -25,18 +32,18 @@ impl DataDir {
     /// Opens the directory for a host: makes it if need be, and takes the lock.
     /// [`StoreError::Locked`] when another host has it.
     pub fn for_host(path: &Path, holder: &str) -> Result<DataDir, StoreError> {
-        let dir = DataDir::beside_host(path, holder)?;
-        match &dir.lock {
-            Some(_) => Ok(dir),
-            None => {
-                let name = read_holder(path).unwrap_or_else(|| "another host".into());
-                Err(StoreError::Locked(format!(
-                    "{} works in {}; a second host cannot",
-                    name,
-                    path.display()
-                )))
+        for _ in 0..LOCK_TRIES {
+            let dir = DataDir::beside_host(path, holder)?;
+            if dir.lock.is_some() {
+                return Ok(dir);
             }
+            std::thread::sleep(LOCK_PAUSE);
         }
+        let name = read_holder(path).unwrap_or_else(|| "another host".into());
+        Err(StoreError::Locked(format!(
+            "{name} works in {}; a second host cannot",
+            path.display()
+        )))
     }
 
     /// Opens the directory for a command that may work beside a host: takes the lock if it is
@@ -66,6 +73,16 @@ impl DataDir {
         Ok(DataDir {
             path: path.to_owned(),
             lock,
+        })
+    }
+
+    /// Opens the directory without a lock: makes it if need be. For files that are written whole
+    /// and named by their digest.
+    pub fn unlocked(path: &Path) -> Result<DataDir, StoreError> {
+        create_private(path)?;
+        Ok(DataDir {
+            path: path.to_owned(),
+            lock: None,
         })
     }
 

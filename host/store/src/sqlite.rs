@@ -78,11 +78,29 @@ impl SqliteStore {
         })
     }
 
+    /// Opens the file for looking alone: nothing is locked, made or written, so a look never
+    /// stands in a host's way.
+    pub fn open_to_read(path: &Path) -> Result<SqliteStore, StoreError> {
+        let connection = connection::open_for_reading(path)?;
+        connection::check_format(&connection)?;
+        Ok(SqliteStore {
+            path: path.to_owned(),
+            jobs: None,
+            writer: None,
+            readers: Arc::new(Mutex::new(vec![connection])),
+        })
+    }
+
+    /// Looks over every page (`PRAGMA quick_check`).
+    pub async fn quick_check(&self) -> Result<(), StoreError> {
+        self.query(|c| Ok(connection::check(c))).await?
+    }
+
     async fn write<T>(
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::Unwritable("the writer thread is gone".into());
+        let gone = || StoreError::Unwritable("this store is open for reading, or closing".into());
         let (reply, answer) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job(reply)).map_err(|_| gone())?;

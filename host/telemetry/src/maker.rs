@@ -241,7 +241,8 @@ impl SpanMaker {
             let detail = Detail::Retry {
                 what: format!("chat {model}"),
                 attempt: n,
-                error: format!("{}: {}", failed.failure.as_str(), failed.message),
+                // The provider's own words stay in the journal.
+                error: failed.failure.as_str(),
             };
             let ids = (id, Some(step_id(&run.started.trace_id, step)));
             self.emit(
@@ -307,7 +308,7 @@ impl SpanMaker {
             let attempt = effect.intent.attempt;
             let id = SpanId::derived(&[trace, "retry", &at, label, &attempt.to_string()]);
             let detail = Detail::Retry {
-                what: format!("effect of {} under {}", call.call.tool, effect.intent.key),
+                what: format!("effect under {}", effect.intent.key),
                 attempt,
                 error: "the attempt before was in doubt".into(),
             };
@@ -420,7 +421,9 @@ fn tool_detail(
             .collect(),
     };
     Detail::ToolCall {
-        tool_name: call.call.tool.clone(),
+        tool_name: pin
+            .map_or(codec::UNKNOWN_TOOL, |p| p.contract.name.as_str())
+            .to_owned(),
         tool_version: pin.map(|p| p.contract.version.clone()).unwrap_or_default(),
         args_redacted: args_redacted(session, call, &observed.key),
         result_status,
@@ -441,7 +444,9 @@ fn in_doubt_detail(session: &Session, call: &CallState) -> Detail {
         .map(|e| e.intent.key.clone())
         .unwrap_or_default();
     Detail::ToolCall {
-        tool_name: call.call.tool.clone(),
+        tool_name: pin
+            .map_or(codec::UNKNOWN_TOOL, |p| p.contract.name.as_str())
+            .to_owned(),
         tool_version: pin.map(|p| p.contract.version.clone()).unwrap_or_default(),
         args_redacted: args_redacted(session, call, &key),
         result_status: ToolStatus::Error,

@@ -51,6 +51,7 @@ fn the_key_rule_of_a_write_tool() {
     check(Some("refund_{nope}"), Err("no field `nope`"));
     check(Some("refund_{note}"), Err("must be a required field"));
     check(Some("refund {order_id}"), Err("only letters"));
+    check(Some("refund.{order_id}"), Err("only letters"));
     check(Some("refund_{email}"), Err("not for audit"));
 }
 

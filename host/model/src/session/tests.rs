@@ -85,6 +85,7 @@ fn intent(key: &str, attempt: u32, approval: Option<&str>) -> Event {
         fingerprint: request.fingerprint(),
         request,
         approval: approval.map(|a| ApprovalId::new(a).expect("id")),
+        one_of_several: false,
     })
 }
 

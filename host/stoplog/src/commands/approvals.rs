@@ -14,15 +14,14 @@ use crate::host::{self, Journal, SystemClock};
 use crate::output;
 
 pub(super) async fn run(context: &Context, command: Approvals) -> Result<Exit, CliError> {
-    let journal = Journal::for_looking(&context.data_dir()?)?;
     match command {
-        Approvals::List { all } => list(context, &journal, all).await,
-        Approvals::Show { id } => show(context, &journal, &id).await,
+        Approvals::List { all } => list(context, all).await,
+        Approvals::Show { id } => show(context, &id).await,
         Approvals::Approve { id, by, note } => {
-            decide(context, &journal, id, Verdict::Approved, by, note).await
+            decide(context, id, Verdict::Approved, by, note).await
         }
         Approvals::Reject { id, by, reason } => {
-            decide(context, &journal, id, Verdict::Rejected, by, reason).await
+            decide(context, id, Verdict::Rejected, by, reason).await
         }
     }
 }
@@ -34,8 +33,9 @@ fn not_found(id: &ApprovalId) -> CliError {
     )
 }
 
-async fn list(context: &Context, journal: &Journal, all: bool) -> Result<Exit, CliError> {
-    let loaded = stoplog_query::all(&*journal.store).await?;
+async fn list(context: &Context, all: bool) -> Result<Exit, CliError> {
+    let store = host::look(&context.data_dir()?)?;
+    let loaded = stoplog_query::all(&*store).await?;
     let now_ms = SystemClock.now_ms();
     let mut asked = waiting::approvals(&loaded);
     asked.retain(|a| all || a.status(now_ms) == "pending");
@@ -108,8 +108,9 @@ fn readable(value: &Value) -> Value {
     }
 }
 
-async fn show(context: &Context, journal: &Journal, id: &ApprovalId) -> Result<Exit, CliError> {
-    let loaded = stoplog_query::all(&*journal.store).await?;
+async fn show(context: &Context, id: &ApprovalId) -> Result<Exit, CliError> {
+    let store = host::look(&context.data_dir()?)?;
+    let loaded = stoplog_query::all(&*store).await?;
     let asked = waiting::approvals(&loaded);
     let asked = asked
         .iter()
@@ -160,7 +161,6 @@ async fn show(context: &Context, journal: &Journal, id: &ApprovalId) -> Result<E
 
 async fn decide(
     context: &Context,
-    journal: &Journal,
     id: ApprovalId,
     verdict: Verdict,
     by: String,
@@ -170,8 +170,10 @@ async fn decide(
         let message = "--by and --reason must say something: they are the record";
         return Err(CliError::internal(message));
     }
-    let loaded = stoplog_query::all(&*journal.store).await?;
+    let store = host::look(&context.data_dir()?)?;
+    let loaded = stoplog_query::all(&*store).await?;
     let session = waiting::session_of(&loaded, &id).ok_or_else(|| not_found(&id))?;
+    let journal = Journal::beside_host(&context.data_dir()?)?;
     let writer = journal.open(&session, context.watch.clone()).await?;
     // Judged under the lease: between looking and leasing somebody may have decided.
     let now_ms = SystemClock.now_ms();

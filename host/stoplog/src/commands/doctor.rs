@@ -9,7 +9,7 @@ use stoplog_store::DataDir;
 use super::Context;
 use crate::config::Config;
 use crate::error::{CliError, Exit};
-use crate::host::{self, Journal};
+use crate::host;
 use crate::lock::{self, Lock};
 use crate::output;
 
@@ -90,20 +90,26 @@ async fn look(config: &Config, findings: &mut Vec<Finding>) {
         Ok(()) => findings.push(good("model and secrets")),
         Err(error) => findings.push(bad("model and secrets", &error)),
     }
-    match DataDir::beside_host(&config.data_dir, &host::holder()) {
+    match DataDir::unlocked(&config.data_dir) {
         Ok(data) => tools(config, &data, findings),
         Err(error) => findings.push(bad("data directory", &error.into())),
     }
-    match Journal::beside_host(&config.data_dir) {
-        Ok(journal) => match journal.store.open_intents().await {
-            Ok(open) => findings.push(good(format!(
-                "journal: durable, quick_check passed, {} effect(s) in doubt",
-                open.len()
-            ))),
-            Err(error) => findings.push(bad("journal", &error.into())),
-        },
+    if !config.data_dir.join("journal.db").exists() {
+        return findings.push(good("journal: none yet; the first run makes it"));
+    }
+    match journal(config).await {
+        Ok(open) => findings.push(good(format!(
+            "journal: quick_check passed, {open} effect(s) in doubt"
+        ))),
         Err(error) => findings.push(bad("journal", &error)),
     }
+}
+
+/// Checks the journal, and counts its open intents.
+async fn journal(config: &Config) -> Result<usize, CliError> {
+    let store = host::look(&config.data_dir)?;
+    store.quick_check().await?;
+    Ok(store.open_intents().await?.len())
 }
 
 fn tools(config: &Config, data: &DataDir, findings: &mut Vec<Finding>) {

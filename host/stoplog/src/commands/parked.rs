@@ -12,10 +12,9 @@ use crate::host::{self, Journal};
 use crate::output;
 
 pub(super) async fn run(context: &Context, command: Parked) -> Result<Exit, CliError> {
-    let journal = Journal::for_looking(&context.data_dir()?)?;
     match command {
-        Parked::List => list(context, &journal).await,
-        Parked::Show { id } => show(context, &journal, &id).await,
+        Parked::List => list(context).await,
+        Parked::Show { id } => show(context, &id).await,
         Parked::Resolve {
             id,
             what,
@@ -30,7 +29,7 @@ pub(super) async fn run(context: &Context, command: Parked) -> Result<Exit, CliE
                 by,
                 note,
             };
-            resolve(context, &journal, &session, position, decision).await
+            resolve(context, &session, position, decision).await
         }
     }
 }
@@ -74,8 +73,9 @@ fn told(call: &ParkedCall<'_>) -> Value {
     })
 }
 
-async fn list(context: &Context, journal: &Journal) -> Result<Exit, CliError> {
-    let loaded = stoplog_query::all(&*journal.store).await?;
+async fn list(context: &Context) -> Result<Exit, CliError> {
+    let store = host::look(&context.data_dir()?)?;
+    let loaded = stoplog_query::all(&*store).await?;
     let parked = waiting::parked(&loaded);
     if context.json {
         let all: Vec<Value> = parked.iter().map(told).collect();
@@ -98,8 +98,9 @@ async fn list(context: &Context, journal: &Journal) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-async fn show(context: &Context, journal: &Journal, id: &str) -> Result<Exit, CliError> {
-    let loaded = stoplog_query::all(&*journal.store).await?;
+async fn show(context: &Context, id: &str) -> Result<Exit, CliError> {
+    let store = host::look(&context.data_dir()?)?;
+    let loaded = stoplog_query::all(&*store).await?;
     let parked = waiting::parked(&loaded);
     let call = parked
         .iter()
@@ -142,7 +143,6 @@ struct Decision {
 
 async fn resolve(
     context: &Context,
-    journal: &Journal,
     session: &SessionId,
     position: Position,
     decision: Decision,
@@ -153,6 +153,9 @@ async fn resolve(
             "--by must say who decides: it is the record",
         ));
     }
+    // A directory without a journal is not made by asking about it.
+    host::look(&context.data_dir()?)?;
+    let journal = Journal::beside_host(&context.data_dir()?)?;
     let writer = journal.open(session, context.watch.clone()).await?;
     let pin = writer.read(|s| {
         let call = s.call(position).filter(|c| c.parked.is_some())?;

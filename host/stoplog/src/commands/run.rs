@@ -1,6 +1,5 @@
 //! `run` and `resume`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -77,8 +76,8 @@ pub(super) async fn resume(context: &Context, args: args::Resume) -> Result<Exit
 
 /// The session's lease, when another host works in the data directory: the answer to "who?".
 async fn who_has_it(config: &Config, id: &SessionId) -> Option<CliError> {
-    let journal = Journal::beside_host(Path::new(&config.data_dir)).ok()?;
-    let row = journal.store.sessions(Some(id)).await.ok()?.pop()?;
+    let store = host::look(&config.data_dir).ok()?;
+    let row = store.sessions(Some(id)).await.ok()?.pop()?;
     let lease = row
         .lease
         .filter(|l| l.expires_at_ms > SystemClock.now_ms())?;

@@ -6,13 +6,13 @@ use stoplog_journal::Store;
 use super::Context;
 use crate::args::Sessions;
 use crate::error::{CliError, Exit};
-use crate::host::Journal;
+use crate::host;
 use crate::output;
 
 pub(super) async fn run(context: &Context, command: Sessions) -> Result<Exit, CliError> {
     let Sessions::List = command;
-    let journal = Journal::for_looking(&context.data_dir()?)?;
-    let rows = journal.store.sessions(None).await?;
+    let store = host::look(&context.data_dir()?)?;
+    let rows = store.sessions(None).await?;
     if context.json {
         let told: Vec<_> = rows
             .iter()

@@ -140,7 +140,7 @@ async fn add(
     let config = context.config()?;
     let bytes = read(file)?;
     inspect(&bytes).map_err(|e| at(file, e.into()))?;
-    let data = DataDir::beside_host(&config.data_dir, &host::holder())?;
+    let data = DataDir::unlocked(&config.data_dir)?;
     let sandbox = host::sandbox(&data)?;
     let (inspection, contract) = examine(&sandbox, file, &bytes).await?;
     accept(file, inspection.class, accept_class)?;

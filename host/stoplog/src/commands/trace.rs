@@ -7,13 +7,13 @@ use stoplog_query::{find, tree};
 use super::Context;
 use crate::args::Trace;
 use crate::error::{CliError, Exit};
-use crate::host::Journal;
+use crate::host;
 use crate::output;
 
 pub(super) async fn run(context: &Context, command: Trace) -> Result<Exit, CliError> {
     let Trace::Show { what } = command;
-    let journal = Journal::for_looking(&context.data_dir()?)?;
-    let Some(loaded) = find(&*journal.store, &what).await? else {
+    let store = host::look(&context.data_dir()?)?;
+    let Some(loaded) = find(&*store, &what).await? else {
         let message = format!("there is no session and no trace {what}");
         return Err(CliError::new(Reason::SessionNotFound, message));
     };

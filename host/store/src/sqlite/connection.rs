@@ -71,7 +71,7 @@ fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("COMMIT")
 }
 
-fn check_format(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn check_format(connection: &Connection) -> Result<(), StoreError> {
     let text: String = connection
         .query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| {
             r.get(0)
