@@ -324,6 +324,43 @@ fn a_far_side_that_fails_is_cured_or_told() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The host is killed while the far side is still at the first request, and the second is refused
+/// as in flight. The call is parked, and never observed as untouched.
+#[test]
+fn a_slow_far_side_is_never_taken_for_one_that_did_nothing() -> anyhow::Result<()> {
+    let world = World::new(bins!(), &["issue_refund"])?;
+    world.write_config(CLEARED)?;
+    world.script_calls(&[vec![refund("448100", 6400)]])?;
+    let fault = json!({"path": "/refunds", "mode": "delay_before", "times": 1, "delay_ms": 8_000});
+    world.far.ask("POST", "/admin/misbehave", Some(&fault))?;
+    let mut host = world.command(&World::run_args()).spawn()?;
+    stoplog_tests::wait_for("the request", || {
+        (world.far.keys("/refunds").ok()?.len() == 1).then_some(())
+    })?;
+    host.kill()?;
+    host.wait()?;
+    let resumed = world.host(&["resume", "s"])?;
+    ensure!(resumed.code == Some(3), "{resumed:?}");
+    ensure!(resumed.json["reason"] == "resend_exhausted", "{resumed:?}");
+    ensure!(observed(&world)?.is_empty(), "the model was told something");
+    stoplog_tests::wait_for("the slow refund", || {
+        let counts = world.far.counts("refunds").ok()?;
+        (counts["executed"] == 1).then_some(())
+    })
+}
+
+/// A tool name that no tool has is the model's own text: it reaches neither spans nor lists.
+#[test]
+fn an_unknown_tool_name_is_not_spread() -> anyhow::Result<()> {
+    let world = World::new(bins!(), &["lookup"])?;
+    world.script(&[&[("priya@example.com\u{1b}[2J", "x")]])?;
+    ensure!(world.host(&World::run_args())?.code == Some(0));
+    ensure!(world.sql("SELECT tool_name FROM state_transitions")?[0][0] == "[unknown tool]");
+    let spans = json!(world.spans()?).to_string();
+    ensure!(!spans.contains("priya@"), "{spans}");
+    Ok(())
+}
+
 /// The far side dies after its commit and before its answer; host and far side start again.
 #[test]
 fn a_far_side_that_dies_after_its_commit() -> anyhow::Result<()> {

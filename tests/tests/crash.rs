@@ -327,6 +327,52 @@ fn two_resumes_at_once() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Two effects, the first answered and the second in doubt: a person who says not-done speaks of
+/// the second, and the first is not sent again.
+#[test]
+fn not_done_leaves_what_the_far_side_answered() -> anyhow::Result<()> {
+    let world = World::new(bins!(), &["pair"])?;
+    world.script(&[&[("pair", "x")]])?;
+    world.host_dies(&World::run_args(), "intent_durable:after:2")?;
+    // From here on nobody answers, and the call parks in the end.
+    world.far.misbehave("hang_up_after", 0, 0)?;
+    let parked = world.host(&["resume", "s"])?;
+    ensure!(parked.json["reason"] == "resend_exhausted", "{parked:?}");
+    world.far.ask("DELETE", "/admin/misbehave", None)?;
+    let before = world.far.keys("/acts")?;
+    let firsts = |keys: &[String]| keys.iter().filter(|k| *k == "act_x").count();
+    let resolve = [
+        "parked", "resolve", "s/1.0", "--as", "not-done", "--by", "Meera",
+    ];
+    ensure!(world.host(&resolve)?.code == Some(0));
+    let finished = world.host(&["resume", "s"])?;
+    ensure!(finished.code == Some(0), "{finished:?}");
+    let after = world.far.keys("/acts")?;
+    ensure!(
+        firsts(&after) == firsts(&before),
+        "the first was sent again: {before:?} {after:?}"
+    );
+    ensure!(world.far.acts_done()? == 2, "{}", world.far.acts_done()?);
+    Ok(())
+}
+
+/// An undo in doubt at a far side without keys is not undone again on a guess.
+#[test]
+fn killed_in_an_undo() -> anyhow::Result<()> {
+    let world = world("undoable")?;
+    world.host_dies(&World::run_args(), "request_sent:after:1")?;
+    world.host_dies(&["resume", "s"], "request_sent:after:1")?;
+    let resumed = world.host(&["resume", "s"])?;
+    ensure!(resumed.code == Some(3), "{resumed:?}");
+    ensure!(
+        resumed.json["reason"] == "doubt_unresolvable",
+        "{resumed:?}"
+    );
+    let undos = world.far.keys("/acts/by-key/act_x")?;
+    ensure!(undos.len() == 1, "undone {undos:?}");
+    Ok(())
+}
+
 /// The far side forgot what the journal calls done: the session parks instead of building on it.
 #[test]
 fn a_settled_write_that_the_far_side_denies_parks_the_session() -> anyhow::Result<()> {

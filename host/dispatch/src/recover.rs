@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use stoplog_journal::JournalError;
+use stoplog_model::Reason;
 use stoplog_model::event::{CallResult, Event, ProbePurpose, Probed, Undone};
 use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use stoplog_model::port::{Entry, Returned};
 use stoplog_model::session::EffectState;
-use stoplog_model::{Outcome, Reason};
 use stoplog_policy::recovery::{Cure, Doubt, cure, pause_before_sending_ms};
 use stoplog_policy::{Clearance, Facts, Judgement, aftermath, judge};
 
@@ -42,7 +42,10 @@ impl Dispatcher {
             tracing::info!(position = %passage.position, ?step, "recovery");
             match step {
                 Cure::Probe => {
-                    let settled = doubt.now_ms >= doubt.since_ms + doubt.settles_within_ms;
+                    // Without a declared settling time an absence clears up nothing: a request
+                    // that nobody answered may still be under way.
+                    let settled = doubt.settles_within_ms > 0
+                        && doubt.now_ms >= doubt.since_ms + doubt.settles_within_ms;
                     finding = Some(self.probe(passage, ProbePurpose::Recovery, settled).await?);
                 }
                 Cure::WaitUntil(ms) => {
@@ -152,8 +155,8 @@ impl Dispatcher {
     }
 
     /// Sent often enough, and the far side says that it has nothing. That is believed when the
-    /// tool declares a settling time, or when the far side itself answered the last sending: a
-    /// request that nobody answered may still be under way.
+    /// tool declares a settling time, and it has passed; otherwise a request that nobody answered
+    /// may still be under way, and a person must look.
     async fn give_up(
         &self,
         passage: &Passage,
@@ -163,12 +166,7 @@ impl Dispatcher {
             let effects = passage.call.effects.iter();
             effects.filter(|e| e.intent.label != UNDO_LABEL)
         };
-        let answered = own().filter(|e| aftermath::inconclusive(e)).all(|e| {
-            matches!(&e.outcome, Some(Outcome::Answered { response }) if response.status >= 500)
-        });
-        let in_doubt = own().any(aftermath::inconclusive);
-        let settles = passage.pin.contract.settles_within_ms > 0;
-        if !(settles || (in_doubt && answered)) {
+        if passage.pin.contract.settles_within_ms == 0 {
             let detail = "sent often enough; the far side shows nothing, and may still be at it";
             return self
                 .park(passage, Reason::ResendExhausted, detail.into())

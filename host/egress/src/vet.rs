@@ -63,10 +63,6 @@ impl Vetted {
     }
 
     /// The request as one that needs no intent; back again if it does.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the error is the request itself, to be fired instead"
-    )]
     pub fn into_safe(self) -> Result<SafeRequest, Vetted> {
         if self.is_safe() {
             Ok(SafeRequest(self))

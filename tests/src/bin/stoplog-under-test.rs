@@ -41,7 +41,7 @@ fn kill_self() {
 
 fn die_at(text: &str) -> Option<DieAt> {
     let mut parts = text.split(':');
-    let mut word = || parts.next().map(|w| serde_json::Value::from(w));
+    let mut word = || parts.next().map(serde_json::Value::from);
     let stage = serde_json::from_value(word()?).ok()?;
     let moment = serde_json::from_value(word()?).ok()?;
     let nth = parts.next()?.parse().ok()?;
