@@ -1,6 +1,6 @@
 //! The agent's loop: a pure function that says what comes next, and a driver that does it.
 //!
-//! * [`next`](step::next) looks at the session and names one [`Step`]. It decides nothing about
+//! * [`next`] looks at the session and names one [`Step`]. It decides nothing about
 //!   tools; that is the dispatcher's.
 //! * [`Driver`] performs steps until the run ends: with an answer, with an error, or waiting for a
 //!   person. It keeps no state of its own: kill it anywhere, and another driver goes on from the

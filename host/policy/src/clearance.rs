@@ -1,7 +1,7 @@
 //! The right to run a call, and the rights to its effects.
 //!
 //! Neither can be cloned or made outside this crate, so there is no way from a call to an effect
-//! that does not pass [`judge`](crate::judge).
+//! that does not pass [`judge`](crate::judge()).
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use stoplog_model::{ApprovalId, Class, Digest, Position};
 /// Longest label of an effect, in bytes: it stands behind the key, which must stay a header.
 pub const MAX_LABEL_BYTES: usize = 40;
 
-/// The right to run one call. Only [`judge`](crate::judge) makes one.
+/// The right to run one call. Only [`judge`](crate::judge()) makes one.
 #[derive(Debug)]
 pub struct Clearance {
     pub(crate) position: Position,

@@ -1,6 +1,6 @@
 //! Facts in, verdict out. Pure: no clock, no store, no network.
 //!
-//! * [`judge`] decides whether a call may run, must wait for a person, or is refused. It is the
+//! * [`judge()`] decides whether a call may run, must wait for a person, or is refused. It is the
 //!   only maker of [`Clearance`], and a [`Permit`] comes from a clearance alone.
 //! * [`recovery`] decides what cures a call whose effect is in doubt.
 //! * [`aftermath`] decides what is believed when a call failed.
