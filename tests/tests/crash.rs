@@ -7,7 +7,8 @@
 use std::process::Stdio;
 
 use anyhow::{Context, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
+use stoplog_model::port::{Moment, Stage};
 use stoplog_tests::{World, bins, said, wait_for};
 
 /// What must have become of the effect after the resume.
@@ -33,6 +34,32 @@ const STAGES: [(&str, bool, u32); 10] = [
     ("observation_durable:before:2", true, 2),
     ("observation_durable:after:2", true, 3),
 ];
+
+/// Where the host dies with an approval in hand.
+const APPROVAL_STAGES: [&str; 5] = [
+    "approval_consumed:before:1",
+    "approval_consumed:after:1",
+    "request_sent:before:1",
+    "request_sent:after:1",
+    "observation_durable:before:1",
+];
+
+/// A stage that no test visits fails here.
+#[test]
+fn every_stage_is_visited() {
+    for stage in Stage::ALL {
+        for moment in [Moment::Before, Moment::After] {
+            let word = |v: Value| v.as_str().unwrap_or("").to_owned();
+            let point = format!("{}:{}:", word(json!(stage)), word(json!(moment)));
+            let visited = STAGES
+                .iter()
+                .map(|s| s.0)
+                .chain(APPROVAL_STAGES)
+                .any(|s| s.starts_with(&point));
+            assert!(visited, "no test kills the host at {point}");
+        }
+    }
+}
 
 /// A world in which `tool` is called in iteration 2, behind a read in iteration 1.
 fn world(tool: &str) -> anyhow::Result<World> {
@@ -257,14 +284,7 @@ fn killed_between_parallel_reads() -> anyhow::Result<()> {
 /// An approval is consumed by the commit of the intent, and never good twice.
 #[test]
 fn an_approval_survives_kills_and_is_good_once() -> anyhow::Result<()> {
-    let stages = [
-        "approval_consumed:before:1",
-        "approval_consumed:after:1",
-        "request_sent:before:1",
-        "request_sent:after:1",
-        "observation_durable:before:1",
-    ];
-    for stage in stages {
+    for stage in APPROVAL_STAGES {
         let world = World::new(bins!(), &["paid"])?;
         world.script(&[&[("paid", "x")]])?;
         let waits = world.host(&World::run_args())?;

@@ -57,7 +57,8 @@ pub enum Cure {
     SendAgain,
     /// Take it back, then run the call again.
     Undo,
-    /// It was certainly not done, and was tried often enough: the model gets the error.
+    /// The far side shows nothing, and it was tried often enough: told to the model if that can be
+    /// believed, else parked.
     GiveUp,
     /// A person must look.
     Park(Reason, String),
