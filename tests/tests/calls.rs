@@ -331,7 +331,7 @@ fn a_slow_far_side_is_never_taken_for_one_that_did_nothing() -> anyhow::Result<(
     let world = World::new(bins!(), &["issue_refund"])?;
     world.write_config(CLEARED)?;
     world.script_calls(&[vec![refund("448100", 6400)]])?;
-    let fault = json!({"path": "/refunds", "mode": "delay_before", "times": 1, "delay_ms": 8_000});
+    let fault = json!({"path": "/refunds", "mode": "delay_before", "times": 1, "delay_ms": 12_000});
     world.far.ask("POST", "/admin/misbehave", Some(&fault))?;
     let mut host = world.command(&World::run_args()).spawn()?;
     stoplog_tests::wait_for("the request", || {

@@ -184,7 +184,7 @@ fn sessions_that_are_not_there_or_there_already_or_over() -> anyhow::Result<()> 
 fn a_second_host_on_the_data_directory_fails_loudly() -> anyhow::Result<()> {
     let world = World::new(bins!(), &["keyed"])?;
     world.script(&[&[("keyed", "x")]])?;
-    world.far.misbehave("delay_before", 1, 1_500)?;
+    world.far.misbehave("delay_before", 1, 5_000)?;
     let first = world.command(&World::run_args()).spawn()?;
     stoplog_tests::wait_for("the first host's intent", || {
         let open = world.sql("SELECT * FROM open_intents").ok()?;

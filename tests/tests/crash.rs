@@ -321,7 +321,7 @@ fn an_approval_survives_kills_and_is_good_once() -> anyhow::Result<()> {
 fn two_resumes_at_once() -> anyhow::Result<()> {
     let world = world("keyed")?;
     world.host_dies(&World::run_args(), "intent_durable:after:1")?;
-    world.far.misbehave("hold_answer", 1, 2_000)?;
+    world.far.misbehave("hold_answer", 1, 5_000)?;
     let first = world
         .command(&["resume", "s"])
         .stdout(Stdio::piped())
