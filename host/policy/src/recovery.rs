@@ -85,6 +85,12 @@ pub fn cure(doubt: &Doubt) -> Cure {
             Cure::GiveUp
         }
         Some(Finding::Absent) if doubt.keeps_keys && doubt.sent < SEND_LIMIT => Cure::SendAgain,
+        // A slow far side shows nothing while it is still at it: without keys there, and without
+        // a settling time declared, sending again might do it twice.
+        Some(Finding::Absent) if !doubt.keeps_keys && doubt.settles_within_ms == 0 => Cure::Park(
+            Reason::DoubtUnresolvable,
+            "the far side shows nothing, keeps no keys, and declares no settling time".into(),
+        ),
         Some(Finding::Absent) if doubt.now_ms < settled_at => Cure::WaitUntil(settled_at),
         Some(Finding::Absent) => bounded(doubt),
         Some(Finding::Unknown { .. }) if doubt.keeps_keys => bounded(doubt),
@@ -198,6 +204,20 @@ mod tests {
         let keeps = Doubt {
             keeps_keys: true,
             ..early
+        };
+        assert_eq!(cure(&keeps), Cure::SendAgain);
+    }
+
+    #[test]
+    fn absent_without_keys_and_without_a_settling_time_is_not_believed() {
+        let d = Doubt {
+            settles_within_ms: 0,
+            ..doubt(Class::External, false, Some(Finding::Absent))
+        };
+        assert!(matches!(cure(&d), Cure::Park(Reason::DoubtUnresolvable, _)));
+        let keeps = Doubt {
+            keeps_keys: true,
+            ..d
         };
         assert_eq!(cure(&keeps), Cure::SendAgain);
     }
