@@ -23,8 +23,8 @@ enum End {
 /// Stage and moment, the count of the hit that kills, whether the request has left by then, and
 /// the iteration that the resume goes on with.
 const STAGES: [(&str, bool, u32); 10] = [
-    ("turn_durable:before:2", false, 2),
-    ("turn_durable:after:2", false, 2),
+    ("turn_taken:before:2", false, 2),
+    ("turn_taken:after:2", false, 2),
     ("intent_durable:before:1", false, 2),
     ("intent_durable:after:1", false, 2),
     ("request_sent:before:1", false, 2),
@@ -73,7 +73,7 @@ fn world(tool: &str) -> anyhow::Result<World> {
 }
 
 fn expected(tool: &str, stage: &str, sent: bool) -> End {
-    let before_intent = stage.starts_with("turn_durable") || stage == "intent_durable:before:1";
+    let before_intent = stage.starts_with("turn_taken") || stage == "intent_durable:before:1";
     let after_all = stage == "observation_durable:after:2";
     match tool {
         "neither" if !before_intent && !after_all => End::Parked(usize::from(sent)),

@@ -353,10 +353,10 @@ impl Inner {
         self.journal
             .reached(Stage::AnswerReceived, Moment::Before, at);
         let outcome = settled.outcome().clone();
-        self.journal.settle(settled).await;
         self.note(&label, &outcome);
         self.journal
             .reached(Stage::AnswerReceived, Moment::After, at);
+        self.journal.settle(settled).await;
         let journal = self.journal.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(OUTCOME_LINGER_MS)).await;

@@ -214,9 +214,9 @@ impl SessionJournal {
 
     /// Makes a turn durable, before anything that it causes.
     pub async fn take_turn(&self, turn: Turn) -> Result<(), JournalError> {
-        self.reached(Stage::TurnDurable, Moment::Before, None);
+        self.reached(Stage::TurnTaken, Moment::Before, None);
         self.append(vec![Event::TurnTaken(turn)]).await?;
-        self.reached(Stage::TurnDurable, Moment::After, None);
+        self.reached(Stage::TurnTaken, Moment::After, None);
         Ok(())
     }
 

@@ -151,11 +151,14 @@ pub trait Runner: Send + Sync {
 }
 
 /// A point at which the host may die. Each has a moment before and a moment after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// Every step that is durable, leaves the host or gives something back is here. The crash sweep
+/// matches on this enum without a wildcard: a new stage does not compile until a test visits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// The model's turn is durable.
-    TurnDurable,
+    /// The model's turn is handed to the journal; it is durable with the commit that comes next.
+    TurnTaken,
     /// An intent is durable.
     IntentDurable,
     /// The approval is consumed, in the commit of the intent.
@@ -164,24 +167,58 @@ pub enum Stage {
     RequestSent,
     /// The answer is received.
     AnswerReceived,
+    /// The outcome is handed to the journal; it is durable with the commit that comes next.
+    OutcomeSettled,
     /// The observation is durable.
     ObservationDurable,
+    /// The loop is given the observation.
+    ReplyGiven,
+    /// A batch of events is appended to the store, whatever is in it.
+    BatchAppended,
+    /// The store's transaction is committed.
+    TransactionCommitted,
+    /// A file of the store is synced to the disk. SQLite does this inside; only a VFS around it
+    /// can tell, as the one of the tests does.
+    FileSynced,
+    /// A session's lease is taken.
+    LeaseTaken,
+    /// A session's lease is renewed.
+    LeaseRenewed,
+    /// A session's lease is given back.
+    LeaseReleased,
+    /// A batch that carries a snapshot of its session is appended.
+    SnapshotWritten,
+    /// One batch of old sessions is deleted.
+    SessionsPruned,
+    /// One step of an orderly shutdown is done.
+    ShutdownStep,
 }
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Stage; 6] = [
-        Stage::TurnDurable,
+    pub const ALL: [Stage; 17] = [
+        Stage::TurnTaken,
         Stage::IntentDurable,
         Stage::ApprovalConsumed,
         Stage::RequestSent,
         Stage::AnswerReceived,
+        Stage::OutcomeSettled,
         Stage::ObservationDurable,
+        Stage::ReplyGiven,
+        Stage::BatchAppended,
+        Stage::TransactionCommitted,
+        Stage::FileSynced,
+        Stage::LeaseTaken,
+        Stage::LeaseRenewed,
+        Stage::LeaseReleased,
+        Stage::SnapshotWritten,
+        Stage::SessionsPruned,
+        Stage::ShutdownStep,
     ];
 }
 
 /// Before or after a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
     /// Just before it.

@@ -1,0 +1,1 @@
+//! Seeded simulation of host, journal and far side against an oracle.
