@@ -7,7 +7,7 @@ use stoplog_dispatch::{Dispatched, Dispatcher, Wait};
 use stoplog_journal::{JournalError, SessionJournal};
 use stoplog_llm::Model;
 use stoplog_model::event::{Event, ModelFailed, RunEnded, RunOutcome, RunStarted, TurnRejected};
-use stoplog_model::port::Clock;
+use stoplog_model::port::{Clock, Moment, Stage};
 use stoplog_model::turn::{Admission, FailureClass};
 use stoplog_model::{ApprovalId, Position, Reason, TraceId};
 
@@ -97,6 +97,9 @@ impl Driver {
         &self,
         journal: &Arc<SessionJournal>,
     ) -> Result<Option<Ended>, JournalError> {
+        if journal.read(|s| s.archived.unconfirmed_writes > 0) {
+            journal.recall().await?;
+        }
         let settled: Vec<Position> = journal.read(|session| {
             let to_confirm = session
                 .calls()
@@ -119,6 +122,8 @@ impl Driver {
         journal: &Arc<SessionJournal>,
         iteration: u32,
     ) -> Result<Option<Ended>, JournalError> {
+        // The model is shown every turn, those that a snapshot left out too.
+        journal.recall().await?;
         let request = journal.read(|session| prompt::request(session, iteration));
         let turn = match self.model.turn(&request, &*self.clock).await {
             Ok(turn) => turn,
@@ -129,14 +134,14 @@ impl Driver {
                     attempts: error.attempts,
                     failure: error.failure,
                 });
-                journal.stage(event).await;
+                journal.stage(event);
                 let ended = failed(Some(Reason::ModelUnavailable), error.failure, error.message);
                 return Ok(Some(self.end(journal, ended, None).await?));
             }
         };
         match turn.finish.admits(!turn.calls.is_empty()) {
             Admission::Dispatch | Admission::Answer => {
-                journal.take_turn(turn).await?;
+                journal.take_turn(turn);
                 Ok(None)
             }
             Admission::Fail(failure) => {
@@ -144,9 +149,7 @@ impl Driver {
                     "the model stopped with `{}`: its turn is neither an answer nor a call",
                     turn.finish_raw
                 );
-                journal
-                    .stage(Event::TurnRejected(TurnRejected { turn, failure }))
-                    .await;
+                journal.stage(Event::TurnRejected(TurnRejected { turn, failure }));
                 let ended = failed(Some(Reason::ModelAnswerUnusable), failure, message);
                 Ok(Some(self.end(journal, ended, None).await?))
             }
@@ -160,15 +163,18 @@ impl Driver {
         journal: &Arc<SessionJournal>,
         positions: Vec<Position>,
     ) -> Result<Option<Ended>, JournalError> {
-        let all = positions
-            .into_iter()
-            .map(|p| self.dispatcher.dispatch(journal, p));
+        let all = positions.into_iter().map(|p| async move {
+            let dispatched = self.dispatcher.dispatch(journal, p).await;
+            journal.reached(Stage::ReplyGiven, Moment::Before, Some(p));
+            dispatched
+        });
         let mut wait = None;
         for dispatched in join_all(all).await {
             if let Dispatched::Waits(waits) = dispatched? {
                 wait = wait.or(Some(waits));
             }
         }
+        journal.reached(Stage::ReplyGiven, Moment::After, None);
         match wait {
             Some(wait) => Ok(Some(self.interrupt(journal, wait).await?)),
             None => Ok(None),

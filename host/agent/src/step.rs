@@ -45,7 +45,7 @@ pub fn next(session: &Session) -> Step {
     if let Some(positions) = calls_to_run(session) {
         return Step::Run(positions);
     }
-    let taken = session.turns.len() as u32;
+    let taken = session.iterations();
     if let Some(turn) = session.turns.last().filter(|t| t.calls.is_empty()) {
         return Step::Finish {
             answer: turn.turn.text.clone(),

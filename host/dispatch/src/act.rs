@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stoplog_journal::{ActKeyRow, ActKeyState, JournalError, Observation, SessionJournal, codec};
-use stoplog_model::event::{CallResult, Event, Observed};
+use stoplog_model::event::{CallResult, Observed};
 use stoplog_model::outcome::{Disposition, ErrorCode, ToolError};
 use stoplog_model::{Position, Reason, SessionId};
 
@@ -90,15 +90,13 @@ impl Dispatcher {
     }
 }
 
-/// The observation that an act points at.
+/// The observation that an act points at, or that was kept of it when its session was pruned.
 async fn stored(passage: &Passage, row: &ActKeyRow) -> Result<Option<Observed>, JournalError> {
-    let Ok(session) = SessionId::new(row.session.clone()) else {
-        return Ok(None);
-    };
-    let rows = passage.journal.store().read(&session, row.seq).await?;
-    let record = rows.first().map(codec::decode).transpose()?;
-    Ok(record.and_then(|record| match record.event {
-        Event::Observed(observed) if record.seq == row.seq => Some(observed),
-        _ => None,
-    }))
+    if let Some(body) = &row.kept {
+        return Ok(Some(codec::kept_observation(body)?));
+    }
+    match SessionId::new(row.session.clone()) {
+        Ok(session) => passage.journal.observed_at(&session, row.seq).await,
+        Err(_) => Ok(None),
+    }
 }

@@ -97,7 +97,7 @@ impl Dispatcher {
             position: passage.position,
             started_at_ms,
         };
-        passage.journal.stage(Event::CallStarted(started)).await;
+        passage.journal.stage(Event::CallStarted(started));
         let rights = if passage.pin.class.writes() {
             Rights::Write {
                 clearance,

@@ -30,10 +30,6 @@ use crate::dispatcher::Access;
 /// Requests that one call may make: a tool that needs more than this is a crawler.
 pub(crate) const MAX_REQUESTS: u32 = 64;
 
-/// How long an outcome may wait for the observation's commit, milliseconds. A tool that computes
-/// on after its answer must not keep the outcome from the disk for longer.
-const OUTCOME_LINGER_MS: u64 = 20;
-
 /// Label of the effect of `undo`. Guests cannot take it.
 pub(crate) const UNDO_LABEL: &str = "undo";
 
@@ -356,13 +352,7 @@ impl Inner {
         self.note(&label, &outcome);
         self.journal
             .reached(Stage::AnswerReceived, Moment::After, at);
-        self.journal.settle(settled).await;
-        let journal = self.journal.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(OUTCOME_LINGER_MS)).await;
-            // A failure closes the journal; whoever writes next is told.
-            let _ = journal.flush().await;
-        });
+        self.journal.settle(settled);
         outcome.result()
     }
 
@@ -444,7 +434,7 @@ impl Inner {
             fingerprint,
             response: response.clone(),
         };
-        self.journal.stage(Event::ReadRecorded(read)).await;
+        self.journal.stage(Event::ReadRecorded(read));
     }
 
     /// The label of an implicit permit: method, path, and which one of those.

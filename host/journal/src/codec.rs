@@ -2,10 +2,14 @@
 
 use stoplog_model::event::{CallResult, Event, Observed, Resolution};
 use stoplog_model::outcome::{Aftermath, Disposition};
-use stoplog_model::session::Session;
-use stoplog_model::{Record, disclosure};
+use stoplog_model::session::{Frozen, Session};
+use stoplog_model::{Class, Record, SessionId, disclosure};
 
-use crate::store::{ActKeyRow, ActKeyState, Batch, FORMAT, Head, OpenIntentRow, Row, StoreError};
+use crate::chain;
+use crate::store::{
+    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Link, OpenIntentRow, Reading, Row, SnapshotRow,
+    StoreError,
+};
 
 /// Longest result summary, in characters: it is for a list.
 pub const MAX_SUMMARY_CHARS: usize = 240;
@@ -13,8 +17,8 @@ pub const MAX_SUMMARY_CHARS: usize = 240;
 /// What stands where a tool's name would, when there is no such tool.
 pub const UNKNOWN_TOOL: &str = "[unknown tool]";
 
-/// One record as a row.
-pub fn encode(record: &Record, session: &Session) -> Result<Row, StoreError> {
+/// One record as a row behind another.
+fn encode(record: &Record, session: &Session, before: &Link) -> Result<Row, StoreError> {
     let body = serde_json::to_string(&record.event)
         .map_err(|e| StoreError::Unwritable(format!("event {}: {e}", record.seq)))?;
     let position = record.event.position();
@@ -31,6 +35,7 @@ pub fn encode(record: &Record, session: &Session) -> Result<Row, StoreError> {
         key: None,
         summary: None,
         body,
+        chain: Link::default(),
     };
     if let Event::Observed(observed) = &record.event {
         // A name that no tool has is the model's own text: nobody has decided who may see it.
@@ -44,6 +49,7 @@ pub fn encode(record: &Record, session: &Session) -> Result<Row, StoreError> {
         row.key = Some(observed.key.clone());
         row.summary = Some(summary(observed, session));
     }
+    row.chain = chain::link(before, &row);
     Ok(row)
 }
 
@@ -73,6 +79,74 @@ pub fn decode(row: &Row) -> Result<Record, StoreError> {
     })
 }
 
+/// The observation at a place, from [`Part::Event`](crate::Part::Event), its link checked. None if
+/// another event, or nothing, is there.
+pub fn observed_at(
+    id: &SessionId,
+    reading: &Reading,
+    seq: u64,
+) -> Result<Option<Observed>, StoreError> {
+    let Some(row) = reading.rows.last().filter(|r| r.seq == seq) else {
+        return Ok(None);
+    };
+    let has_chain = reading.row.as_ref().is_some_and(|r| r.chain.is_some());
+    if let ([before, _], true) = (&reading.rows[..], has_chain) {
+        chain::check_rows(
+            id.as_str(),
+            before.chain,
+            before.seq,
+            std::slice::from_ref(row),
+        )?;
+    }
+    Ok(match decode(row)?.event {
+        Event::Observed(observed) => Some(observed),
+        _ => None,
+    })
+}
+
+/// The observation that was kept of a session that is pruned.
+pub fn kept_observation(body: &str) -> Result<Observed, StoreError> {
+    match serde_json::from_str(body) {
+        Ok(Event::Observed(observed)) => Ok(observed),
+        Ok(other) => Err(StoreError::Corrupt(format!(
+            "the result that was kept of an act is {}",
+            other.kind()
+        ))),
+        Err(e) => Err(StoreError::Corrupt(format!(
+            "the result that was kept of an act: {e}"
+        ))),
+    }
+}
+
+/// The snapshot of a session whose last event has this link.
+pub fn freeze(session: &Session, chain: Link) -> Result<SnapshotRow, StoreError> {
+    let body = serde_json::to_string(&session.freeze())
+        .map_err(|e| StoreError::Unwritable(format!("snapshot at {}: {e}", session.last_seq)))?;
+    Ok(SnapshotRow {
+        seq: session.last_seq,
+        format: FORMAT,
+        chain,
+        seal: chain::seal(&chain, &body),
+        body,
+    })
+}
+
+/// The session of a snapshot and of the session's first row. None for a snapshot that is damaged
+/// or written by another version: the events say the same.
+pub fn thaw(first: &Row, snapshot: &SnapshotRow) -> Result<Option<Session>, StoreError> {
+    if snapshot.format != FORMAT || !chain::is_sealed(snapshot) {
+        return Ok(None);
+    }
+    let Event::SessionStarted(started) = decode(first)?.event else {
+        let why = "event 1 does not begin a session".to_owned();
+        return Err(StoreError::Corrupt(why));
+    };
+    let frozen: Option<Frozen> = serde_json::from_str(&snapshot.body).ok();
+    Ok(frozen
+        .filter(|f| f.last_seq() == snapshot.seq)
+        .map(|f| Session::thaw(started, f)))
+}
+
 /// The result in short, for people: redacted as the tool's schema says.
 pub fn summary(observed: &Observed, session: &Session) -> String {
     let text = match &observed.result {
@@ -89,8 +163,13 @@ pub fn summary(observed: &Observed, session: &Session) -> String {
 }
 
 /// Everything that one commit writes for these records. `after` is the session with all of them
-/// applied.
-pub fn batch(epoch: u64, records: &[Record], after: &Session) -> Result<Batch, StoreError> {
+/// applied; `before` is the link of the event before them.
+pub fn batch(
+    epoch: u64,
+    records: &[Record],
+    after: &Session,
+    before: Link,
+) -> Result<Batch, StoreError> {
     let id = after.started.session.to_string();
     let mut batch = Batch {
         session: id.clone(),
@@ -110,9 +189,13 @@ pub fn batch(epoch: u64, records: &[Record], after: &Session) -> Result<Batch, S
         closed: Vec::new(),
         claims: Vec::new(),
         released: Vec::new(),
+        snapshot: None,
     };
+    let mut last = before;
     for record in records {
-        batch.rows.push(encode(record, after)?);
+        let row = encode(record, after, &last)?;
+        last = row.chain;
+        batch.rows.push(row);
         derive(&mut batch, &id, record, after);
     }
     Ok(batch)
@@ -140,13 +223,16 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
                 batch.claims.push(ActKeyRow {
                     scope: act.scope.clone(),
                     key: act.key.clone(),
-                    tool,
                     session: session.to_owned(),
                     iteration: position.iteration,
                     ordinal: position.ordinal,
                     args_digest: intent.args_digest.to_string(),
                     state: ActKeyState::InFlight,
                     seq: 0,
+                    class: class_of(&tool, after),
+                    at_ms: record.at_ms,
+                    kept: None,
+                    tool,
                 });
             }
         }
@@ -166,7 +252,7 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
             batch
                 .closed
                 .push((position.iteration, position.ordinal, None));
-            settle_act(batch, session, observed, record.seq, after);
+            settle_act(batch, session, observed, record, after);
         }
         Event::ParkResolved(resolved) => {
             let position = resolved.position;
@@ -188,7 +274,13 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
 
 /// What an observation makes of the act that its call claims: a result that counts stays for
 /// ever; an error that changed nothing gives the act free, so that the model may decide anew.
-fn settle_act(batch: &mut Batch, session: &str, observed: &Observed, seq: u64, after: &Session) {
+fn settle_act(
+    batch: &mut Batch,
+    session: &str,
+    observed: &Observed,
+    record: &Record,
+    after: &Session,
+) {
     let Some(act) = &observed.act_key else { return };
     let position = observed.position;
     let has_effects = after.call(position).is_some_and(|c| !c.effects.is_empty());
@@ -226,7 +318,16 @@ fn settle_act(batch: &mut Batch, session: &str, observed: &Observed, seq: u64, a
             ordinal: position.ordinal,
             args_digest: observed.args_digest.to_string(),
             state: ActKeyState::Done,
-            seq,
+            seq: record.seq,
+            class: class_of(&observed.tool, after),
+            at_ms: record.at_ms,
+            kept: None,
         });
     }
+}
+
+/// Class of a tool; 4 for one that is not known.
+fn class_of(tool: &str, session: &Session) -> u8 {
+    let class = session.pin(tool).map_or(Class::Irreversible, |p| p.class);
+    class.number()
 }

@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use stoplog_model::SessionId;
 
+use crate::chain;
 use crate::store::{
-    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Lease, OpenIntentRow, PAYLOAD_APART_BYTES, Row,
-    Store, StoreError,
+    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Lease, Link, OpenIntentRow, PAYLOAD_APART_BYTES,
+    Part, Retention, Row, SnapshotRow, Store, StoreError, Upkeep, Which,
 };
 
 /// Milliseconds that the leases of the checks last.
 const TTL_MS: u64 = 1000;
 
 /// Runs every check, each on a fresh store.
-pub async fn run_all<F>(mut fresh: F)
+pub async fn run_all<S, F>(mut fresh: F)
 where
-    F: FnMut() -> Arc<dyn Store>,
+    S: Store + Upkeep + 'static,
+    F: FnMut() -> Arc<S>,
 {
     rows_come_back_as_written(&*fresh()).await;
     a_gap_and_a_repeat_are_refused(&*fresh()).await;
@@ -28,6 +30,10 @@ where
     an_act_is_claimed_once(&*fresh()).await;
     open_intents_open_and_close(&*fresh()).await;
     sessions_are_listed_latest_first(&*fresh()).await;
+    a_snapshot_shortens_the_reading(&*fresh()).await;
+    unfinished_sessions_are_listed_alone(&*fresh()).await;
+    pruning_takes_what_is_over_and_keeps_what_counts(&*fresh()).await;
+    pruning_spares_what_is_held_or_recent(&*fresh()).await;
     many_writers_lose_nothing(fresh()).await;
 }
 
@@ -50,7 +56,18 @@ pub fn row(seq: u64, epoch: u64, body: &str) -> Row {
         key: None,
         summary: None,
         body: body.into(),
+        chain: [seq as u8; 32],
     }
+}
+
+/// The rows with the links that they have as the first rows of a session.
+pub fn chained(session: &str, mut rows: Vec<Row>) -> Vec<Row> {
+    let mut before = chain::genesis(session);
+    for row in &mut rows {
+        row.chain = chain::link(&before, row);
+        before = row.chain;
+    }
+    rows
 }
 
 /// A batch of rows and nothing else.
@@ -70,7 +87,13 @@ pub fn batch(session: &str, epoch: u64, rows: Vec<Row>) -> Batch {
         closed: vec![],
         claims: vec![],
         released: vec![],
+        snapshot: None,
     }
+}
+
+async fn whole(store: &dyn Store, session: &str) -> Vec<Row> {
+    let reading = store.read(&id(session), Part::Whole).await;
+    reading.expect("read").rows
 }
 
 async fn leased(store: &dyn Store, session: &str) -> Lease {
@@ -91,6 +114,9 @@ fn claim(session: &str, ordinal: u32, digest: &str, state: ActKeyState) -> ActKe
         args_digest: digest.into(),
         state,
         seq: 7,
+        class: 3,
+        at_ms: 20,
+        kept: None,
     }
 }
 
@@ -114,9 +140,16 @@ async fn rows_come_back_as_written(store: &dyn Store) {
         .append(batch("s", lease.epoch, rows.clone()))
         .await
         .expect("append");
-    assert_eq!(store.read(&id("s"), 1).await.expect("read"), rows);
-    assert_eq!(store.read(&id("s"), 3).await.expect("read"), rows[2..]);
-    assert_eq!(store.read(&id("none"), 1).await.expect("read"), []);
+    let reading = store.read(&id("s"), Part::Whole).await.expect("read");
+    assert_eq!(reading.rows, rows);
+    let listed = reading.row.expect("listed");
+    assert_eq!((listed.last_seq, listed.chain), (3, Some([3; 32])));
+    let two = store.read(&id("s"), Part::Event(3)).await.expect("read");
+    assert_eq!(two.rows, rows[1..]);
+    let one = store.read(&id("s"), Part::Event(1)).await.expect("read");
+    assert_eq!(one.rows, rows[..1]);
+    let none = store.read(&id("none"), Part::Whole).await.expect("read");
+    assert_eq!(none, Default::default());
 }
 
 async fn a_gap_and_a_repeat_are_refused(store: &dyn Store) {
@@ -128,7 +161,7 @@ async fn a_gap_and_a_repeat_are_refused(store: &dyn Store) {
         let refused = store.append(again).await;
         assert_eq!(refused, Err(StoreError::SeqTaken { last: 1, got }));
     }
-    assert_eq!(store.read(&id("s"), 1).await.expect("read").len(), 1);
+    assert_eq!(whole(store, "s").await.len(), 1);
 }
 
 async fn a_lease_keeps_others_out_and_an_old_epoch_cannot_write(store: &dyn Store) {
@@ -206,7 +239,7 @@ async fn a_refused_batch_leaves_nothing(store: &dyn Store) {
         store.append(refused).await,
         Err(StoreError::ActTaken(_))
     ));
-    assert_eq!(store.read(&id("s"), 1).await.expect("read"), []);
+    assert_eq!(whole(store, "s").await, []);
     assert_eq!(store.open_intents().await.expect("open"), []);
     store
         .append(batch("s", lease.epoch, vec![row(1, lease.epoch, "1")]))
@@ -333,14 +366,17 @@ async fn sessions_are_listed_latest_first(store: &dyn Store) {
             .expect("append");
     }
     leased(store, "empty").await;
-    let listed = store.sessions(None).await.expect("sessions");
+    let listed = store.sessions(Which::All).await.expect("sessions");
     let names: Vec<&str> = listed.iter().map(|s| s.session.as_str()).collect();
     assert_eq!(
         names,
         ["b", "c", "a"],
         "a session without events is not listed"
     );
-    let one = store.sessions(Some(&id("c"))).await.expect("sessions");
+    let one = store
+        .sessions(Which::One(&id("c")))
+        .await
+        .expect("sessions");
     assert_eq!(one.len(), 1);
     assert_eq!((one[0].last_seq, one[0].updated_at_ms), (1, 20));
     assert_eq!(
@@ -349,8 +385,149 @@ async fn sessions_are_listed_latest_first(store: &dyn Store) {
     );
 }
 
+async fn a_snapshot_shortens_the_reading(store: &dyn Store) {
+    let lease = leased(store, "s").await;
+    let rows: Vec<Row> = (1..=6).map(|n| row(n, lease.epoch, "1")).collect();
+    let snapshot = |seq: u64, body: &str| SnapshotRow {
+        seq,
+        format: FORMAT,
+        chain: [seq as u8; 32],
+        seal: Link::default(),
+        body: body.into(),
+    };
+    let mut first = batch("s", lease.epoch, rows[..3].to_vec());
+    first.snapshot = Some(snapshot(3, "old"));
+    store.append(first).await.expect("append");
+    let mut second = batch("s", lease.epoch, rows[3..5].to_vec());
+    second.snapshot = Some(snapshot(5, "new"));
+    store.append(second).await.expect("append");
+    let third = batch("s", lease.epoch, rows[5..].to_vec());
+    store.append(third).await.expect("append");
+
+    let tail = store.read(&id("s"), Part::Tail).await.expect("read");
+    assert_eq!(tail.snapshot, Some(snapshot(5, "new")));
+    assert_eq!(tail.rows, [rows[0].clone(), rows[5].clone()]);
+    assert_eq!(tail.row.map(|r| r.last_seq), Some(6));
+    let all = store.read(&id("s"), Part::Whole).await.expect("read");
+    assert_eq!((all.snapshot, all.rows), (None, rows));
+
+    let lease = leased(store, "t").await;
+    let only = batch("t", lease.epoch, vec![row(1, lease.epoch, "1")]);
+    store.append(only).await.expect("append");
+    let tail = store.read(&id("t"), Part::Tail).await.expect("read");
+    assert_eq!((tail.snapshot, tail.rows.len()), (None, 1));
+}
+
+/// A session of one event, in this state; its lease is given back.
+async fn over(store: &dyn Store, session: &str, status: &str, at_ms: u64, claims: Vec<ActKeyRow>) {
+    let lease = leased(store, session).await;
+    let mut first = row(1, lease.epoch, "1");
+    first.at_ms = at_ms;
+    let mut batch = batch(session, lease.epoch, vec![first]);
+    batch.head.status = status.into();
+    batch.claims = claims;
+    store.append(batch).await.expect("append");
+    store.release(&lease).await.expect("release");
+}
+
+async fn unfinished_sessions_are_listed_alone(store: &dyn Store) {
+    for (name, status) in [("a", "active"), ("b", "ended"), ("c", "parked")] {
+        over(store, name, status, 10, vec![]).await;
+    }
+    let names = || async {
+        let listed = store.sessions(Which::Unfinished).await.expect("sessions");
+        let mut names: Vec<String> = listed.into_iter().map(|s| s.session).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names().await, ["a", "c"]);
+    let lease = leased(store, "a").await;
+    let mut last = batch("a", lease.epoch, vec![row(2, lease.epoch, "2")]);
+    last.head.status = "ended".into();
+    store.append(last).await.expect("append");
+    assert_eq!(names().await, ["c"]);
+}
+
+fn retention(before_ms: u64, keep_latest: u64, class_4_before_ms: u64) -> Retention {
+    Retention {
+        sessions_before_ms: before_ms,
+        keep_latest,
+        keys_before_ms: [
+            before_ms,
+            before_ms,
+            before_ms,
+            before_ms,
+            class_4_before_ms,
+        ],
+        now_ms: 5000,
+        batch: 2,
+    }
+}
+
+async fn pruning_takes_what_is_over_and_keeps_what_counts<S: Store + Upkeep>(store: &S) {
+    let key = |name: &str, session: &str, class: u8| ActKeyRow {
+        key: name.into(),
+        class,
+        seq: 1,
+        ..claim(session, 0, "d", ActKeyState::Done)
+    };
+    let both = vec![key("mail", "a", 3), key("refund", "a", 4)];
+    over(store, "a", "ended", 10, both).await;
+    for (name, status) in [("b", "failed"), ("c", "ended"), ("d", "active")] {
+        over(store, name, status, 20, vec![]).await;
+    }
+    over(store, "e", "ended", 200, vec![]).await;
+
+    let rule = retention(100, 0, 5);
+    let mut sessions = 0;
+    let mut steps = 0;
+    loop {
+        let step = store.prune(&rule).await.expect("prune");
+        if step.is_nothing() {
+            break;
+        }
+        sessions += step.sessions;
+        steps += 1;
+    }
+    assert_eq!(
+        (sessions, steps),
+        (3, 2),
+        "two sessions a step, three in all"
+    );
+    assert_eq!(whole(store, "a").await, []);
+    assert_eq!(whole(store, "d").await.len(), 1, "an open session stays");
+    assert_eq!(whole(store, "e").await.len(), 1, "a young session stays");
+    let scope = "tenant/acme";
+    assert_eq!(store.act_key(scope, "mail").await.expect("act key"), None);
+    let kept = store.act_key(scope, "refund").await.expect("act key");
+    let kept = kept.expect("the key of class 4 stays");
+    assert_eq!(kept.kept.as_deref(), Some("1"), "with its result");
+
+    let later = store.prune(&retention(100, 0, 100)).await.expect("prune");
+    assert_eq!((later.sessions, later.keys), (0, 1), "until its own time");
+    assert_eq!(store.act_key(scope, "refund").await.expect("act key"), None);
+}
+
+async fn pruning_spares_what_is_held_or_recent<S: Store + Upkeep>(store: &S) {
+    for (name, at_ms) in [("a", 10), ("b", 20), ("c", 30)] {
+        over(store, name, "ended", at_ms, vec![]).await;
+    }
+    // Its holder is good for longer than `now_ms` of the rule.
+    let held = store.lease(&id("a"), "host-2", 0, 10_000, false).await;
+    let held = held.expect("a free lease");
+    let rule = retention(100, 1, 100);
+    let step = store.prune(&rule).await.expect("prune");
+    assert_eq!(step.sessions, 1, "b: a is held, c is the latest");
+    assert_eq!(whole(store, "a").await.len(), 1);
+    assert_eq!(whole(store, "c").await.len(), 1);
+    store.release(&held).await.expect("release");
+    let step = store.prune(&rule).await.expect("prune");
+    assert_eq!((step.sessions, step.events), (1, 1));
+    assert!(store.prune(&rule).await.expect("prune").is_nothing());
+}
+
 /// Many sessions at once, so that a store with group commit puts many batches into one.
-async fn many_writers_lose_nothing(store: Arc<dyn Store>) {
+async fn many_writers_lose_nothing<S: Store + 'static>(store: Arc<S>) {
     const WRITERS: u64 = 16;
     const BATCHES: u64 = 20;
     let mut tasks = Vec::new();
@@ -378,10 +555,7 @@ async fn many_writers_lose_nothing(store: Arc<dyn Store>) {
         task.await.expect("writer");
     }
     for writer in 0..WRITERS {
-        let rows = store
-            .read(&id(&format!("s{writer}")), 1)
-            .await
-            .expect("read");
+        let rows = whole(&*store, &format!("s{writer}")).await;
         let bodies: Vec<String> = rows.into_iter().map(|r| r.body).collect();
         let expected: Vec<String> = (1..=BATCHES).map(|n| n.to_string()).collect();
         assert_eq!(bodies, expected);

@@ -12,16 +12,22 @@
 //! reported as failed; another host may take the session over. A store answers `Ok` only for what
 //! is on disk, and refuses what an older lease writes.
 
+pub mod chain;
 pub mod codec;
 pub mod conformance;
+pub mod error;
 pub mod lease;
+pub mod opening;
 pub mod proof;
 pub mod session;
 pub mod store;
 
+pub use error::JournalError;
 pub use lease::LeaseKeeper;
+pub use opening::{OnCommit, Opening, load};
 pub use proof::{Intent, Observation, Settled};
-pub use session::{JournalError, OnCommit, Opening, SessionJournal, load};
+pub use session::SessionJournal;
 pub use store::{
-    ActKeyRow, ActKeyState, Batch, Head, Lease, OpenIntentRow, Row, SessionRow, Store, StoreError,
+    ActKeyRow, ActKeyState, Batch, Head, Lease, Link, OpenIntentRow, Part, Pruned, Reading,
+    Retention, Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
 };

@@ -1,115 +1,82 @@
 //! Writing to one session: events are checked, committed, and only then applied.
 //!
 //! Invariants:
-//! * what is in memory is the fold of what is on disk, never more;
+//! * what is in memory is the fold of what is on disk and of what is staged behind it, in that
+//!   order; nothing leaves the host, and nothing is given to the loop as done, before all of it
+//!   is on disk;
 //! * an event that is not legal is refused before it is written;
+//! * events are committed in the order in which they were handed over;
 //! * after the first failed commit nothing more is written: the caller stops, and a new opening
 //!   reads back what is true.
+//!
+//! Commits are joined: whoever gets to write takes along everything that is staged and that others
+//! wait for. So a turn, what its reads saw, and the next intent are one commit when they meet.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockWriteGuard};
+use std::time::Duration;
 
 use stoplog_model::event::{Event, IntentRecorded, Observed, SessionStarted};
-use stoplog_model::port::{Clock, Moment, Stage, Watch};
+use stoplog_model::port::{Moment, Stage};
 use stoplog_model::session::IllegalEvent;
 use stoplog_model::turn::Turn;
-use stoplog_model::{Position, Reason, Record, Request, Session, SessionId};
+use stoplog_model::{Position, Record, Request, Session, SessionId};
 use stoplog_policy::Permit;
 use tokio::sync::Mutex;
 
-use crate::codec;
+use crate::error::JournalError;
 use crate::lease::{LEASE_TTL_MS, LeaseKeeper};
+use crate::opening::{Opening, load_newest, load_whole};
 use crate::proof::{Intent, Observation, Settled};
-use crate::store::{ActKeyRow, Lease, Store, StoreError};
+use crate::store::{ActKeyRow, Batch, Lease, Link, Part, Store, StoreError, Which};
+use crate::{chain, codec};
 
-/// Why something could not be journalled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JournalError {
-    /// The store refused or failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The event does not fit the session: a defect, or a damaged journal.
-    #[error(transparent)]
-    Illegal(#[from] IllegalEvent),
-    /// There is no such session.
-    #[error("there is no session {0}")]
-    NotFound(SessionId),
-    /// There is one already.
-    #[error("session {0} exists already")]
-    Exists(SessionId),
-    /// An earlier commit failed: this journal is closed.
-    #[error("the journal of this session is closed since a commit failed: {0}")]
-    Closed(String),
-}
+/// A snapshot is written with the first commit that makes so many events since the one before:
+/// a resume then reads a few hundred events at most, and the snapshot costs a few bytes an event.
+pub const SNAPSHOT_EVERY_EVENTS: u64 = 256;
 
-impl JournalError {
-    /// The reason code.
-    pub fn reason(&self) -> Reason {
-        match self {
-            JournalError::Store(e) => match e {
-                StoreError::Leased(_) => Reason::SessionLeased,
-                StoreError::Fenced { .. } | StoreError::SeqTaken { .. } => Reason::LeaseLost,
-                StoreError::ActTaken(_) => Reason::KeyInFlight,
-                StoreError::Unwritable(_) => Reason::JournalUnwritable,
-                StoreError::Corrupt(_) => Reason::JournalCorrupt,
-                StoreError::Newer { .. } => Reason::JournalNewer,
-                StoreError::NotDurable(_) => Reason::JournalNotDurable,
-                StoreError::Locked(_) => Reason::DataDirLocked,
-            },
-            JournalError::Illegal(_) => Reason::JournalCorrupt,
-            JournalError::NotFound(_) => Reason::SessionNotFound,
-            JournalError::Exists(_) => Reason::SessionExists,
-            JournalError::Closed(_) => Reason::JournalUnwritable,
-        }
-    }
-}
+/// How long a turn may wait for a commit to join, milliseconds. A call that takes longer must not
+/// keep an answer that was paid for from the disk.
+pub const TURN_LINGER_MS: u64 = 250;
 
-/// Told of every commit, in order, after it is durable.
-pub trait OnCommit: Send + Sync {
-    /// These records are durable; `session` has them applied.
-    fn committed(&self, session: &Session, records: &[Record]);
-}
+/// How long an outcome may wait for the observation's commit, milliseconds. A tool that computes
+/// on after its answer must not keep the outcome from the disk for longer.
+pub const OUTCOME_LINGER_MS: u64 = 100;
 
-/// What it takes to open a session.
-#[derive(Clone)]
-pub struct Opening {
-    /// Where the rows are.
-    pub store: Arc<dyn Store>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Told of every stage.
-    pub watch: Arc<dyn Watch>,
-    /// Told of every commit.
-    pub listeners: Vec<Arc<dyn OnCommit>>,
-    /// The name of this host, for the lease.
-    pub holder: String,
-    /// Whether this process has the data directory's lock: then every other holder is dead.
-    pub holders_are_dead: bool,
-}
-
-/// Reads a session without leasing it: its records, and their fold.
-pub async fn load(
-    store: &dyn Store,
-    id: &SessionId,
-) -> Result<Option<(Vec<Record>, Session)>, JournalError> {
-    let rows = store.read(id, 1).await?;
-    let records = rows
-        .iter()
-        .map(codec::decode)
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Session::fold(&records)?.map(|session| (records, session)))
+/// The session in memory, and what of it is not on disk yet.
+struct Live {
+    session: Session,
+    staged: Vec<Record>,
+    /// How many events were ever handed over.
+    taken: u64,
+    /// An event was not legal: nothing more is written.
+    illegal: Option<IllegalEvent>,
 }
 
 struct Writer {
-    staged: Vec<Event>,
+    /// How many of the events that were handed over are durable.
+    durable: u64,
+    /// Link of the last durable event.
+    chain: Link,
+    /// `seq` of the last snapshot.
+    snapshot_seq: u64,
     closed: Option<String>,
+}
+
+/// What one commit writes.
+struct Commit {
+    batch: Batch,
+    records: Vec<Record>,
+    /// How many events were handed over by then.
+    taken: u64,
 }
 
 /// A leased session: the only way to write to it.
 pub struct SessionJournal {
+    id: SessionId,
     opening: Opening,
     lease: Lease,
-    _keeper: LeaseKeeper,
-    session: RwLock<Session>,
+    keeper: LeaseKeeper,
+    live: RwLock<Live>,
     writer: Mutex<Writer>,
 }
 
@@ -120,7 +87,8 @@ impl SessionJournal {
         started: SessionStarted,
     ) -> Result<SessionJournal, JournalError> {
         let id = started.session.clone();
-        if !opening.store.read(&id, 1).await?.is_empty() {
+        let there = opening.store.sessions(Which::One(&id)).await?;
+        if !there.is_empty() {
             return Err(JournalError::Exists(id));
         }
         let lease = take_lease(&opening, &id).await?;
@@ -131,41 +99,70 @@ impl SessionJournal {
             event: Event::SessionStarted(started),
         };
         let session = Session::begin(&record)?;
-        let batch = codec::batch(lease.epoch, std::slice::from_ref(&record), &session)?;
+        let before = chain::genesis(id.as_str());
+        let batch = codec::batch(lease.epoch, std::slice::from_ref(&record), &session, before)?;
+        let last = batch.rows.last().map_or(before, |r| r.chain);
+        opening.reached(Stage::BatchAppended, Moment::Before, None);
         match opening.store.append(batch).await {
             Ok(()) => {}
             Err(StoreError::SeqTaken { .. }) => return Err(JournalError::Exists(id)),
             Err(e) => return Err(e.into()),
         }
+        opening.reached(Stage::BatchAppended, Moment::After, None);
         for listener in &opening.listeners {
-            listener.committed(&session, std::slice::from_ref(&record));
+            listener.committed(&id, std::slice::from_ref(&record));
         }
-        Ok(SessionJournal::over(opening, lease, session))
+        Ok(SessionJournal::over(opening, lease, session, last, 0))
     }
 
     /// Takes over a session that is there. The lease comes first, so nothing changes between
-    /// reading and writing.
+    /// reading and writing. Reads the newest snapshot and the events behind it; turns before it
+    /// are not in memory until [`SessionJournal::recall`].
     pub async fn open(opening: Opening, id: &SessionId) -> Result<SessionJournal, JournalError> {
-        if opening.store.sessions(Some(id)).await?.is_empty() {
+        if opening.store.sessions(Which::One(id)).await?.is_empty() {
             return Err(JournalError::NotFound(id.clone()));
         }
         let lease = take_lease(&opening, id).await?;
-        match load(&*opening.store, id).await? {
-            Some((_, session)) => Ok(SessionJournal::over(opening, lease, session)),
-            None => Err(JournalError::NotFound(id.clone())),
+        match load_newest(&*opening.store, id).await {
+            Ok(Some((session, chain, snapshot_seq))) => Ok(SessionJournal::over(
+                opening,
+                lease,
+                session,
+                chain,
+                snapshot_seq,
+            )),
+            Ok(None) => Err(JournalError::NotFound(id.clone())),
+            Err(error) => {
+                // A session that cannot be read must not be held from those who look into it.
+                let _ = opening.store.release(&lease).await;
+                Err(error)
+            }
         }
     }
 
-    fn over(opening: Opening, lease: Lease, session: Session) -> SessionJournal {
-        let keeper =
-            LeaseKeeper::start(opening.store.clone(), opening.clock.clone(), lease.clone());
+    fn over(
+        opening: Opening,
+        lease: Lease,
+        session: Session,
+        chain: Link,
+        snapshot_seq: u64,
+    ) -> SessionJournal {
+        let keeper = LeaseKeeper::start(&opening, lease.clone());
         SessionJournal {
+            id: session.started.session.clone(),
             opening,
             lease,
-            _keeper: keeper,
-            session: RwLock::new(session),
-            writer: Mutex::new(Writer {
+            keeper,
+            live: RwLock::new(Live {
+                session,
                 staged: Vec::new(),
+                taken: 0,
+                illegal: None,
+            }),
+            writer: Mutex::new(Writer {
+                durable: 0,
+                chain,
+                snapshot_seq,
                 closed: None,
             }),
         }
@@ -183,22 +180,58 @@ impl SessionJournal {
 
     /// Tells the watcher of a stage.
     pub fn reached(&self, stage: Stage, moment: Moment, position: Option<Position>) {
-        self.opening.watch.reached(stage, moment, position);
+        self.opening.reached(stage, moment, position);
     }
 
-    /// Looks at the session as it is on disk.
+    /// Looks at the session.
     pub fn read<T>(&self, look: impl FnOnce(&Session) -> T) -> T {
-        let guard = self
-            .session
+        let live = self
+            .live
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        look(&guard)
+        look(&live.session)
+    }
+
+    /// Reads the turns that a snapshot left out, so that every turn is in memory.
+    pub async fn recall(&self) -> Result<(), JournalError> {
+        if self.read(Session::is_whole) {
+            return Ok(());
+        }
+        let writer = self.writer.lock().await;
+        let whole = load_whole(&*self.opening.store, &self.id).await?;
+        match whole.filter(|(_, chain, _)| *chain == writer.chain) {
+            Some((mut session, _, _)) => {
+                let mut live = self.live();
+                for record in &live.staged {
+                    session.apply(record)?;
+                }
+                live.session = session;
+                Ok(())
+            }
+            // Somebody else has written: the next commit would be refused too.
+            None => {
+                let (had, now) = (self.lease.epoch, self.lease.epoch + 1);
+                Err(StoreError::Fenced { had, now }.into())
+            }
+        }
     }
 
     /// Puts an event into the next commit, whoever makes it. For what may be lost with the
-    /// process: reads, starts, outcomes (a lost outcome leaves its effect in doubt, as it was).
-    pub async fn stage(&self, event: Event) {
-        self.writer.lock().await.staged.push(event);
+    /// process: reads, starts, outcomes (a lost outcome leaves its effect in doubt, as it was),
+    /// turns (a lost turn caused nothing that left, and is asked for again).
+    pub fn stage(&self, event: Event) {
+        self.hand_over(vec![event]);
+    }
+
+    /// The same, and a commit of its own when no other comes within so many milliseconds.
+    fn stage_for(self: &Arc<Self>, event: Event, linger_ms: u64) {
+        let ticket = self.hand_over(vec![event]);
+        let journal = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(linger_ms)).await;
+            // A failure closes the journal; whoever writes next is told.
+            let _ = journal.commit_through(ticket).await;
+        });
     }
 
     /// Makes everything that is staged durable.
@@ -208,16 +241,15 @@ impl SessionJournal {
 
     /// Makes these events durable, together with all that is staged.
     pub async fn append(&self, events: Vec<Event>) -> Result<(), JournalError> {
-        let mut writer = self.writer.lock().await;
-        self.commit(&mut writer, events).await
+        let ticket = self.hand_over(events);
+        self.commit_through(ticket).await
     }
 
-    /// Makes a turn durable, before anything that it causes.
-    pub async fn take_turn(&self, turn: Turn) -> Result<(), JournalError> {
+    /// Takes a turn. It is durable before, or in the same commit as, anything that it causes.
+    pub fn take_turn(self: &Arc<Self>, turn: Turn) {
         self.reached(Stage::TurnTaken, Moment::Before, None);
-        self.append(vec![Event::TurnTaken(turn)]).await?;
+        self.stage_for(Event::TurnTaken(turn), TURN_LINGER_MS);
         self.reached(Stage::TurnTaken, Moment::After, None);
-        Ok(())
     }
 
     /// Makes an intent durable: the permit is spent, the approval in it consumed, the act claimed,
@@ -249,7 +281,7 @@ impl SessionJournal {
             self.reached(Stage::ApprovalConsumed, Moment::Before, position);
         }
         self.reached(Stage::IntentDurable, Moment::Before, position);
-        self.append(vec![Event::IntentRecorded(recorded.clone())])
+        self.commit_alone(Event::IntentRecorded(recorded.clone()))
             .await?;
         self.reached(Stage::IntentDurable, Moment::After, position);
         if consumes {
@@ -258,9 +290,12 @@ impl SessionJournal {
         Ok(Intent::durable(recorded))
     }
 
-    /// Stages what came of an intent.
-    pub async fn settle(&self, settled: Settled) {
-        self.stage(Event::OutcomeRecorded(settled.recorded)).await;
+    /// Takes what came of an intent. It waits a moment for the observation's commit.
+    pub fn settle(self: &Arc<Self>, settled: Settled) {
+        let position = Some(settled.recorded.position);
+        self.reached(Stage::OutcomeSettled, Moment::Before, position);
+        self.stage_for(Event::OutcomeRecorded(settled.recorded), OUTCOME_LINGER_MS);
+        self.reached(Stage::OutcomeSettled, Moment::After, position);
     }
 
     /// Makes an observation durable; then, and only then, the loop goes on.
@@ -277,66 +312,199 @@ impl SessionJournal {
         Ok(self.opening.store.act_key(scope, key).await?)
     }
 
+    /// The observation at a place of any session, its link checked; none if another event, or
+    /// nothing, is there.
+    pub async fn observed_at(
+        &self,
+        id: &SessionId,
+        seq: u64,
+    ) -> Result<Option<Observed>, JournalError> {
+        let reading = self.opening.store.read(id, Part::Event(seq)).await?;
+        Ok(codec::observed_at(id, &reading, seq)?)
+    }
+
     /// Writes what is staged and gives the session back. A straggler that writes later is fenced
     /// as soon as somebody else has leased the session.
     pub async fn close(&self) -> Result<(), JournalError> {
         self.flush().await?;
+        self.keeper.stop();
+        self.reached(Stage::LeaseReleased, Moment::Before, None);
         self.opening.store.release(&self.lease).await?;
+        self.reached(Stage::LeaseReleased, Moment::After, None);
         Ok(())
     }
 
-    async fn commit(&self, writer: &mut Writer, events: Vec<Event>) -> Result<(), JournalError> {
-        if let Some(why) = &writer.closed {
-            return Err(JournalError::Closed(why.clone()));
+    fn live(&self) -> RwLockWriteGuard<'_, Live> {
+        self.live
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Queues events; the ticket is durable when so many events are.
+    fn hand_over(&self, events: Vec<Event>) -> u64 {
+        let at_ms = self.now_ms();
+        let mut live = self.live();
+        for event in events {
+            live.stage(event, self.lease.epoch, at_ms);
         }
-        if writer.staged.is_empty() && events.is_empty() {
+        live.taken
+    }
+
+    /// Comes back when everything up to the ticket is durable, whoever committed it.
+    async fn commit_through(&self, ticket: u64) -> Result<(), JournalError> {
+        let mut writer = self.writer.lock().await;
+        if writer.durable >= ticket {
             return Ok(());
         }
-        let all = writer.staged.iter().cloned().chain(events).collect();
-        match self.try_commit(all).await {
-            Ok(()) => writer.staged.clear(),
-            // Another call was first: nothing is written, and what was staged stays staged.
-            Err(error @ JournalError::Store(StoreError::ActTaken(_))) => return Err(error),
-            Err(error) => {
-                writer.closed = Some(error.to_string());
-                return Err(error);
-            }
+        writer.check_open()?;
+        let commit = self.take_commit(&writer);
+        self.commit(&mut writer, commit).await
+    }
+
+    /// Commits an event that another session may forestall, with all that is staged. If it does,
+    /// nothing is written, the event is taken back, and what was staged stays staged.
+    async fn commit_alone(&self, event: Event) -> Result<(), JournalError> {
+        let mut writer = self.writer.lock().await;
+        writer.check_open()?;
+        let (before, commit) = {
+            let at_ms = self.now_ms();
+            let mut live = self.live();
+            let before = live.session.clone();
+            live.stage(event, self.lease.epoch, at_ms);
+            (before, self.commit_of(&mut live, &writer))
+        };
+        let mut staged = commit
+            .as_ref()
+            .map(|c| c.records.clone())
+            .unwrap_or_default();
+        let result = self.commit(&mut writer, commit).await;
+        if let Err(JournalError::Store(StoreError::ActTaken(_))) = &result {
+            staged.pop();
+            self.live().go_back(before, staged);
+        }
+        result
+    }
+
+    /// Everything that is staged, as a commit.
+    fn take_commit(&self, writer: &Writer) -> Result<Commit, JournalError> {
+        self.commit_of(&mut self.live(), writer)
+    }
+
+    fn commit_of(&self, live: &mut Live, writer: &Writer) -> Result<Commit, JournalError> {
+        if let Some(illegal) = &live.illegal {
+            return Err(illegal.clone().into());
+        }
+        let records = std::mem::take(&mut live.staged);
+        let session = &live.session;
+        let mut batch = codec::batch(self.lease.epoch, &records, session, writer.chain)?;
+        if session.last_seq >= writer.snapshot_seq + SNAPSHOT_EVERY_EVENTS {
+            let last = batch.rows.last().map_or(writer.chain, |r| r.chain);
+            batch.snapshot = Some(codec::freeze(session, last)?);
+        }
+        Ok(Commit {
+            batch,
+            records,
+            taken: live.taken,
+        })
+    }
+
+    async fn commit(
+        &self,
+        writer: &mut Writer,
+        commit: Result<Commit, JournalError>,
+    ) -> Result<(), JournalError> {
+        let result = match commit {
+            Ok(commit) => self.try_commit(writer, commit).await,
+            Err(error) => Err(error),
+        };
+        match &result {
+            // Another call was first: nothing is written.
+            Ok(()) | Err(JournalError::Store(StoreError::ActTaken(_))) => {}
+            Err(error) => writer.closed = Some(error.to_string()),
+        }
+        result
+    }
+
+    async fn try_commit(&self, writer: &mut Writer, commit: Commit) -> Result<(), JournalError> {
+        let last = commit.batch.rows.last().map(|r| (r.seq, r.chain));
+        let Some((last_seq, chain)) = last else {
+            return Ok(());
+        };
+        let has_snapshot = commit.batch.snapshot.is_some();
+        self.append_batch(commit.batch, has_snapshot).await?;
+        writer.chain = chain;
+        writer.durable = commit.taken;
+        if has_snapshot {
+            writer.snapshot_seq = last_seq;
+        }
+        for listener in &self.opening.listeners {
+            listener.committed(&self.id, &commit.records);
         }
         Ok(())
     }
 
-    async fn try_commit(&self, events: Vec<Event>) -> Result<(), JournalError> {
-        let mut next = self.read(Session::clone);
-        let at_ms = self.now_ms();
-        let mut records = Vec::with_capacity(events.len());
-        for event in events {
-            let record = Record {
-                seq: next.last_seq + 1,
-                epoch: self.lease.epoch,
-                at_ms,
-                event,
-            };
-            next.apply(&record)?;
-            records.push(record);
+    async fn append_batch(&self, batch: Batch, has_snapshot: bool) -> Result<(), StoreError> {
+        if has_snapshot {
+            self.reached(Stage::SnapshotWritten, Moment::Before, None);
         }
-        let batch = codec::batch(self.lease.epoch, &records, &next)?;
+        self.reached(Stage::BatchAppended, Moment::Before, None);
         self.opening.store.append(batch).await?;
-        for listener in &self.opening.listeners {
-            listener.committed(&next, &records);
+        self.reached(Stage::BatchAppended, Moment::After, None);
+        if has_snapshot {
+            self.reached(Stage::SnapshotWritten, Moment::After, None);
         }
-        *self
-            .session
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = next;
         Ok(())
+    }
+}
+
+impl Writer {
+    fn check_open(&self) -> Result<(), JournalError> {
+        match &self.closed {
+            Some(why) => Err(JournalError::Closed(why.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Live {
+    /// Applies the next event and queues it.
+    fn stage(&mut self, event: Event, epoch: u64, at_ms: u64) {
+        let record = Record {
+            seq: self.session.last_seq + 1,
+            epoch,
+            at_ms,
+            event,
+        };
+        self.taken += 1;
+        match self.session.apply(&record) {
+            Ok(()) => self.staged.push(record),
+            Err(illegal) => {
+                self.illegal.get_or_insert(illegal);
+            }
+        }
+    }
+
+    /// Takes the last event of a commit back: the session is as before it, these are staged again,
+    /// and what was handed over since comes behind them.
+    fn go_back(&mut self, before: Session, staged: Vec<Record>) {
+        let later = std::mem::replace(&mut self.staged, staged);
+        self.session = before;
+        // The event that was taken back counts as handed over: a ticket behind it still comes due.
+        self.taken -= later.len() as u64;
+        for record in later {
+            self.stage(record.event, record.epoch, record.at_ms);
+        }
     }
 }
 
 async fn take_lease(opening: &Opening, id: &SessionId) -> Result<Lease, JournalError> {
     let now_ms = opening.clock.now_ms();
     let dead = opening.holders_are_dead;
-    Ok(opening
+    opening.reached(Stage::LeaseTaken, Moment::Before, None);
+    let lease = opening
         .store
         .lease(id, &opening.holder, now_ms, LEASE_TTL_MS, dead)
-        .await?)
+        .await?;
+    opening.reached(Stage::LeaseTaken, Moment::After, None);
+    Ok(lease)
 }

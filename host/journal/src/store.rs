@@ -3,8 +3,12 @@
 use async_trait::async_trait;
 use stoplog_model::SessionId;
 
-/// Version of the encoding of everything that is stored. Older ones are read for ever.
+/// Version of the encoding of events and snapshots. Older ones are read for ever. The tables
+/// around them have a version of their own, which is the store's.
 pub const FORMAT: u32 = 1;
+
+/// A link of a session's chain: SHA-256 over the link before and the row.
+pub type Link = [u8; 32];
 
 /// Bodies larger than this are kept apart, by digest: 64 KiB, so that a page of the events table
 /// stays a page, and equal payloads are kept once.
@@ -37,6 +41,56 @@ pub struct Row {
     pub summary: Option<String>,
     /// The event, encoded.
     pub body: String,
+    /// Its link (`chain::link`). All zero in a journal that is older than the chain.
+    pub chain: Link,
+}
+
+/// The fold of a session up to an event, so that opening it reads the tail alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// `seq` of the last event in it.
+    pub seq: u64,
+    /// Version of the encoding of `body`.
+    pub format: u32,
+    /// Link of that event.
+    pub chain: Link,
+    /// SHA-256 over `chain` and `body` (`chain::seal`).
+    pub seal: Link,
+    /// The fold, encoded.
+    pub body: String,
+}
+
+/// Which rows of a session to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of them.
+    Whole,
+    /// The first one, the snapshot, and what came behind it; all of them if there is no snapshot.
+    Tail,
+    /// This one, and the one before it: enough to check its link.
+    Event(u64),
+}
+
+/// What a store has of a session, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// How it is listed; none for a session that has no events.
+    pub row: Option<SessionRow>,
+    /// Its snapshot, if [`Part::Tail`] was asked for and there is one.
+    pub snapshot: Option<SnapshotRow>,
+    /// The rows that were asked for, in order.
+    pub rows: Vec<Row>,
+}
+
+/// Which sessions to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// All with at least one event.
+    All,
+    /// This one.
+    One(&'a SessionId),
+    /// All that have not had their final answer. Read by an index: closed ones cost nothing.
+    Unfinished,
 }
 
 /// What the sessions table shows of a session.
@@ -63,6 +117,8 @@ pub struct SessionRow {
     pub head: Head,
     /// `seq` of its last event.
     pub last_seq: u64,
+    /// Link of its last event; none in a journal that is older than the chain.
+    pub chain: Option<Link>,
     /// Time of its last event, milliseconds since the Unix epoch.
     pub updated_at_ms: u64,
     /// Who has it, if anybody.
@@ -131,6 +187,12 @@ pub struct ActKeyRow {
     pub state: ActKeyState,
     /// `seq` of the observation, when done.
     pub seq: u64,
+    /// Class of the tool, 0 to 4: how long the key is kept.
+    pub class: u8,
+    /// When it was claimed or settled last, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The observation's body, kept here when its session was pruned.
+    pub kept: Option<String>,
 }
 
 impl ActKeyRow {
@@ -161,6 +223,8 @@ pub struct Batch {
     pub claims: Vec<ActKeyRow>,
     /// Acts whose claim by this call is given up: scope, key, iteration, ordinal.
     pub released: Vec<(String, String, u32, u32)>,
+    /// The fold with these rows applied; replaces the snapshot before.
+    pub snapshot: Option<SnapshotRow>,
 }
 
 /// Why a store refused, or could not.
@@ -216,8 +280,8 @@ pub trait Store: Send + Sync {
     /// Writes a batch, all or nothing. `Ok` only when it is durable.
     async fn append(&self, batch: Batch) -> Result<(), StoreError>;
 
-    /// The rows of a session from a `seq` on, in order. Empty for a session that is not there.
-    async fn read(&self, session: &SessionId, from_seq: u64) -> Result<Vec<Row>, StoreError>;
+    /// A session, or a part of it, as of one moment. Empty for a session that is not there.
+    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError>;
 
     /// Takes the lease of a session, with the next epoch; makes the session if it is not there.
     /// Refused with [`StoreError::Leased`] while somebody else's is good, unless `holder_is_dead`:
@@ -237,12 +301,53 @@ pub trait Store: Send + Sync {
     /// Gives a lease back. Nothing happens when another epoch is in force.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Sessions with at least one event, the latest first; all, or one.
-    async fn sessions(&self, only: Option<&SessionId>) -> Result<Vec<SessionRow>, StoreError>;
+    /// Sessions with at least one event, the latest first.
+    async fn sessions(&self, which: Which<'_>) -> Result<Vec<SessionRow>, StoreError>;
 
     /// Who claims an act.
     async fn act_key(&self, scope: &str, key: &str) -> Result<Option<ActKeyRow>, StoreError>;
 
     /// Intents without an outcome.
     async fn open_intents(&self) -> Result<Vec<OpenIntentRow>, StoreError>;
+}
+
+/// What may be deleted. A session goes when it is over (`ended` or `failed`), nobody holds it, it
+/// has no open intent, and both bounds say so. Keys of acts go by their own age, by class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// Sessions whose last event is at or behind this time stay. Milliseconds since the epoch.
+    pub sessions_before_ms: u64,
+    /// So many of the latest sessions that are over stay, whatever their age.
+    pub keep_latest: u64,
+    /// Keys of class 0 to 4 that were settled at or behind this time stay, with their result.
+    pub keys_before_ms: [u64; 5],
+    /// Now: a lease that is good is respected.
+    pub now_ms: u64,
+    /// Sessions to delete in one commit at most, so that a host's commits wait only shortly.
+    pub batch: u32,
+}
+
+/// What one step of pruning deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Sessions.
+    pub sessions: u64,
+    /// Events.
+    pub events: u64,
+    /// Keys of acts.
+    pub keys: u64,
+}
+
+impl Pruned {
+    /// Whether there was nothing left to delete.
+    pub fn is_nothing(&self) -> bool {
+        *self == Pruned::default()
+    }
+}
+
+/// What the operator does to a store. Apart from [`Store`], so that what runs a session cannot.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Deletes one batch of what may go, in one commit. To be called until there is nothing left.
+    async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError>;
 }

@@ -54,6 +54,18 @@ impl Digest {
     }
 }
 
+/// SHA-256 over a domain and some parts, each behind its length in eight bytes: no two lists of
+/// parts give the same input, whatever bytes are in them.
+pub fn sha256(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(domain.as_bytes());
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
 impl TryFrom<String> for Digest {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {

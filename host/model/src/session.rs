@@ -7,8 +7,13 @@
 //! * an approval is decided once and consumed once;
 //! * a call is observed once, and then only a person's correction of a mismatch changes it.
 
+mod frozen;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use frozen::Frozen;
+use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, Position};
 use crate::effect::Outcome;
@@ -33,7 +38,7 @@ pub struct IllegalEvent {
 }
 
 /// One effect of a call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EffectState {
     /// The latest intent.
     pub intent: IntentRecorded,
@@ -94,7 +99,7 @@ impl EffectState {
 }
 
 /// An approval and what became of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ApprovalState {
     /// The packet.
     pub approval: Approval,
@@ -122,7 +127,7 @@ impl ApprovalState {
 }
 
 /// One call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallState {
     /// As the model asked.
     pub call: Call,
@@ -210,7 +215,7 @@ impl CallState {
 }
 
 /// One turn and its calls.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TurnState {
     /// The turn.
     pub turn: Turn,
@@ -219,7 +224,7 @@ pub struct TurnState {
 }
 
 /// One run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// Its start.
     pub started: RunStarted,
@@ -260,6 +265,16 @@ impl Status {
     }
 }
 
+/// Turns that a session taken from a snapshot has not read: all their calls are observed, and none
+/// waits for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Archived {
+    /// How many, from the first turn on.
+    pub turns: u32,
+    /// Settled writes in them that were not confirmed at the far side yet.
+    pub unconfirmed_writes: u32,
+}
+
 /// A session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
@@ -268,8 +283,11 @@ pub struct Session {
     pub started: Arc<SessionStarted>,
     /// Its runs, in order.
     pub runs: Vec<RunState>,
-    /// Its turns, in order: `turns[0]` is iteration 1.
+    /// Its turns, in order. `turns[0]` is iteration 1 of a session that is whole, and the one
+    /// behind the archived ones of a session from a snapshot.
     pub turns: Vec<Arc<TurnState>>,
+    /// The turns before these, which are not in memory.
+    pub archived: Archived,
     /// `seq` of the last event.
     pub last_seq: u64,
     /// A person abandoned a mismatch: the session cannot go on.
@@ -282,17 +300,11 @@ impl Session {
     pub fn begin(record: &Record) -> Result<Session, IllegalEvent> {
         match &record.event {
             Event::SessionStarted(started) if record.seq == 1 => Ok(Session {
-                pins: Arc::new(
-                    started
-                        .tools
-                        .iter()
-                        .enumerate()
-                        .map(|(i, pin)| (pin.contract.name.to_string(), i))
-                        .collect(),
-                ),
+                pins: pins_of(started),
                 started: Arc::new(started.clone()),
                 runs: Vec::new(),
                 turns: Vec::new(),
+                archived: Archived::default(),
                 last_seq: 1,
                 abandoned: false,
             }),
@@ -321,15 +333,29 @@ impl Session {
         self.pins.get(tool).and_then(|i| self.started.tools.get(*i))
     }
 
-    /// The call at a position.
+    /// Turns taken so far, archived ones included.
+    pub fn iterations(&self) -> u32 {
+        self.archived.turns + self.turns.len() as u32
+    }
+
+    /// Whether every turn is in memory.
+    pub fn is_whole(&self) -> bool {
+        self.archived.turns == 0
+    }
+
+    /// The turn of an iteration, counted from 1; none if it is not taken yet, or archived.
+    pub fn turn(&self, iteration: u32) -> Option<&TurnState> {
+        let index = iteration.checked_sub(1 + self.archived.turns)?;
+        self.turns.get(index as usize).map(|t| &**t)
+    }
+
+    /// The call at a position; none if there is none, or if it is archived.
     pub fn call(&self, position: Position) -> Option<&CallState> {
-        let turn = self
-            .turns
-            .get(position.iteration.checked_sub(1)? as usize)?;
+        let turn = self.turn(position.iteration)?;
         turn.calls.get(position.ordinal as usize)
     }
 
-    /// Every call with its position, in order.
+    /// Every call that is in memory with its position, in order.
     pub fn calls(&self) -> impl Iterator<Item = (Position, &CallState)> {
         self.turns.iter().flat_map(|turn| {
             turn.calls.iter().map(|c| {
@@ -348,10 +374,10 @@ impl Session {
     pub fn current_iteration(&self) -> u32 {
         self.calls()
             .find(|(_, c)| c.observed.is_none())
-            .map_or(self.turns.len() as u32 + 1, |(p, _)| p.iteration)
+            .map_or(self.iterations() + 1, |(p, _)| p.iteration)
     }
 
-    /// The approval of this id, with its call.
+    /// The approval of this id, with its call; none if its call is archived.
     pub fn approval(&self, id: &ApprovalId) -> Option<(Position, &ApprovalState)> {
         self.calls().find_map(|(p, c)| {
             let state = c.approval.as_ref().filter(|a| a.approval.id == *id)?;
@@ -443,17 +469,17 @@ impl Session {
     }
 
     fn call_mut(&mut self, position: Position) -> Result<&mut CallState, String> {
-        let index = position.iteration.checked_sub(1).map(|i| i as usize);
+        let index = position.iteration.checked_sub(1 + self.archived.turns);
         index
-            .and_then(|i| self.turns.get_mut(i))
+            .and_then(|i| self.turns.get_mut(i as usize))
             .and_then(|t| Arc::make_mut(t).calls.get_mut(position.ordinal as usize))
             .ok_or_else(|| format!("there is no call {position}"))
     }
 
     fn take_turn(&mut self, turn: &Turn) -> Result<(), String> {
         self.running()?;
-        if turn.iteration as usize != self.turns.len() + 1 {
-            return Err(format!("iteration {} was expected", self.turns.len() + 1));
+        if turn.iteration != self.iterations() + 1 {
+            return Err(format!("iteration {} was expected", self.iterations() + 1));
         }
         if let Some((position, _)) = self.calls().find(|(_, c)| c.observed.is_none()) {
             return Err(format!("call {position} is not observed yet"));
@@ -514,6 +540,15 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn pins_of(started: &SessionStarted) -> Arc<BTreeMap<String, usize>> {
+    let names = started.tools.iter().enumerate();
+    Arc::new(
+        names
+            .map(|(i, pin)| (pin.contract.name.to_string(), i))
+            .collect(),
+    )
 }
 
 fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result<(), String> {

@@ -6,7 +6,7 @@
 pub mod tree;
 pub mod waiting;
 
-use stoplog_journal::{JournalError, Store, load};
+use stoplog_journal::{JournalError, Store, Which, load};
 use stoplog_model::{Record, Session, SessionId};
 
 /// A session with its records.
@@ -20,7 +20,7 @@ pub struct Loaded {
 /// Loads every session, the latest first.
 pub async fn all(store: &dyn Store) -> Result<Vec<Loaded>, JournalError> {
     let mut loaded = Vec::new();
-    for row in store.sessions(None).await? {
+    for row in store.sessions(Which::All).await? {
         let Ok(id) = SessionId::new(row.session) else {
             continue;
         };

@@ -5,13 +5,20 @@ use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use stoplog_journal::{
-    ActKeyRow, Batch, Head, Lease, OpenIntentRow, Row, SessionRow, Store, StoreError,
+    ActKeyRow, ActKeyState, Batch, Head, Lease, OpenIntentRow, Part, Pruned, Reading, Retention,
+    Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
 };
 use stoplog_model::SessionId;
+
+/// Status of a session that has its final answer.
+const ENDED: &str = "ended";
+/// Status of a session whose last run failed.
+const FAILED: &str = "failed";
 
 #[derive(Debug, Default)]
 struct Kept {
     rows: Vec<Row>,
+    snapshot: Option<SnapshotRow>,
     head: Option<Head>,
     epoch: u64,
     lease: Option<Lease>,
@@ -112,16 +119,28 @@ impl Store for MemoryStore {
         let kept = tables.sessions.entry(session).or_default();
         kept.head = Some(batch.head);
         kept.rows.extend(batch.rows);
+        if batch.snapshot.is_some() {
+            kept.snapshot = batch.snapshot;
+        }
         Ok(())
     }
 
-    async fn read(&self, session: &SessionId, from_seq: u64) -> Result<Vec<Row>, StoreError> {
+    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
         let tables = self.tables();
-        let rows = tables
-            .sessions
-            .get(session.as_str())
-            .map_or(&[][..], |k| &k.rows);
-        Ok(rows.iter().filter(|r| r.seq >= from_seq).cloned().collect())
+        let Some(kept) = tables.sessions.get(session.as_str()) else {
+            return Ok(Reading::default());
+        };
+        let snapshot = kept.snapshot.clone().filter(|_| part == Part::Tail);
+        let is_asked = |row: &&Row| match (part, &snapshot) {
+            (Part::Event(seq), _) => row.seq == seq || row.seq + 1 == seq,
+            (Part::Tail, Some(snapshot)) => row.seq == 1 || row.seq > snapshot.seq,
+            (Part::Whole | Part::Tail, _) => true,
+        };
+        Ok(Reading {
+            row: listed(session.as_str(), kept),
+            rows: kept.rows.iter().filter(is_asked).cloned().collect(),
+            snapshot,
+        })
     }
 
     async fn lease(
@@ -173,21 +192,16 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn sessions(&self, only: Option<&SessionId>) -> Result<Vec<SessionRow>, StoreError> {
+    async fn sessions(&self, which: Which<'_>) -> Result<Vec<SessionRow>, StoreError> {
         let tables = self.tables();
         let mut rows: Vec<SessionRow> = tables
             .sessions
             .iter()
-            .filter(|(name, _)| only.is_none_or(|id| id.as_str() == *name))
-            .filter_map(|(name, kept)| {
-                let last = kept.rows.last()?;
-                Some(SessionRow {
-                    session: name.clone(),
-                    head: kept.head.clone()?,
-                    last_seq: last.seq,
-                    updated_at_ms: last.at_ms,
-                    lease: kept.lease.clone(),
-                })
+            .filter_map(|(name, kept)| listed(name, kept))
+            .filter(|row| match which {
+                Which::All => true,
+                Which::One(id) => id.as_str() == row.session,
+                Which::Unfinished => row.head.status != ENDED,
             })
             .collect();
         rows.sort_by(|a, b| {
@@ -209,6 +223,82 @@ impl Store for MemoryStore {
     async fn open_intents(&self) -> Result<Vec<OpenIntentRow>, StoreError> {
         Ok(self.tables().open.values().cloned().collect())
     }
+}
+
+#[async_trait]
+impl Upkeep for MemoryStore {
+    async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError> {
+        let mut tables = self.tables();
+        let mut pruned = Pruned::default();
+        for session in tables.prunable(retention) {
+            let Some(kept) = tables.sessions.remove(&session) else {
+                continue;
+            };
+            pruned.sessions += 1;
+            pruned.events += kept.rows.len() as u64;
+            for act in tables.acts.values_mut().filter(|a| a.session == session) {
+                let row = kept.rows.iter().find(|r| r.seq == act.seq);
+                let body = row.map(|r| r.body.clone());
+                act.kept = body.filter(|_| act.state == ActKeyState::Done);
+            }
+        }
+        let before = tables.acts.len();
+        let mut left = retention.batch;
+        let sessions: Vec<String> = tables.sessions.keys().cloned().collect();
+        tables.acts.retain(|_, act| {
+            let before_ms = retention.keys_before_ms[usize::from(act.class.min(4))];
+            let is_orphan = sessions.binary_search(&act.session).is_err();
+            let goes = is_orphan && act.at_ms < before_ms && (left > 0 || pruned.sessions > 0);
+            left = left.saturating_sub(u32::from(goes));
+            !goes
+        });
+        pruned.keys = (before - tables.acts.len()) as u64;
+        Ok(pruned)
+    }
+}
+
+impl Tables {
+    /// Sessions that may go, the oldest first, one batch at most.
+    fn prunable(&self, retention: &Retention) -> Vec<String> {
+        let mut over: Vec<SessionRow> = self
+            .sessions
+            .iter()
+            .filter_map(|(name, kept)| listed(name, kept))
+            .filter(|row| [ENDED, FAILED].contains(&row.head.status.as_str()))
+            .collect();
+        over.sort_by(|a, b| {
+            let key = |r: &SessionRow| (r.updated_at_ms, r.session.clone());
+            key(b).cmp(&key(a))
+        });
+        let has_intent = |name: &str| self.open.keys().any(|(session, ..)| session == name);
+        let is_held = |row: &SessionRow| {
+            let lease = row.lease.as_ref();
+            lease.is_some_and(|l| l.expires_at_ms > retention.now_ms)
+        };
+        let mut names: Vec<String> = over
+            .into_iter()
+            .skip(retention.keep_latest as usize)
+            .filter(|r| r.updated_at_ms < retention.sessions_before_ms)
+            .filter(|r| !is_held(r) && !has_intent(&r.session))
+            .map(|r| r.session)
+            .collect();
+        names.reverse();
+        names.truncate(retention.batch as usize);
+        names
+    }
+}
+
+/// A session as it is listed; none without events.
+fn listed(name: &str, kept: &Kept) -> Option<SessionRow> {
+    let last = kept.rows.last()?;
+    Some(SessionRow {
+        session: name.to_owned(),
+        head: kept.head.clone()?,
+        last_seq: last.seq,
+        chain: Some(last.chain),
+        updated_at_ms: last.at_ms,
+        lease: kept.lease.clone(),
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@
 //! [`StoreError::Unwritable`], and the host stops or waits.
 
 mod connection;
+mod guard;
+mod prune;
 mod read;
+mod wal;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -22,11 +25,15 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use stoplog_journal::{ActKeyRow, Batch, Lease, OpenIntentRow, Row, SessionRow, Store, StoreError};
+use stoplog_journal::{
+    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Pruned, Reading, Retention, SessionRow, Store,
+    StoreError, Upkeep, Which,
+};
 use stoplog_model::SessionId;
+use stoplog_model::port::{Moment, Stage, Unwatched, Watch};
 use tokio::sync::oneshot;
 
-pub use connection::{BUSY_TIMEOUT_MS, WAL_SIZE_LIMIT_BYTES};
+pub use connection::{BUSY_TIMEOUT_MS, FORMAT, WAL_SIZE_LIMIT_BYTES};
 
 /// Batches that share one commit at most: enough for every session of a busy host, few enough
 /// that a commit stays short.
@@ -40,6 +47,7 @@ enum Job {
     Lease(LeaseJob, oneshot::Sender<Result<Lease, StoreError>>),
     Renew(Lease, u64, oneshot::Sender<Result<(), StoreError>>),
     Release(Lease, oneshot::Sender<Result<(), StoreError>>),
+    Prune(Retention, oneshot::Sender<Result<Pruned, StoreError>>),
 }
 
 struct LeaseJob {
@@ -51,27 +59,46 @@ struct LeaseJob {
 }
 
 /// A store in one SQLite file.
-#[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
+    /// Format of the file: an older one stays as it is when it is only looked at.
+    format: u32,
+    watch: Arc<dyn Watch>,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<std::thread::JoinHandle<()>>,
     readers: Arc<Mutex<Vec<Connection>>>,
 }
 
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
 impl SqliteStore {
     /// Opens the file, makes it if need be, checks it (`quick_check`) and its settings.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open_watched(path, Arc::new(Unwatched))
+    }
+
+    /// The same, with a watcher that is told of commits and of pruning.
+    pub fn open_watched(path: &Path, watch: Arc<dyn Watch>) -> Result<SqliteStore, StoreError> {
         let connection = connection::open_for_writing(path)?;
         connection::check(&connection)?;
         let (jobs, inbox) = mpsc::channel();
         let own_path = path.to_owned();
+        let own_watch = watch.clone();
         let writer = std::thread::Builder::new()
             .name("stoplog-journal".into())
-            .spawn(move || write::run(own_path, connection, inbox))
+            .spawn(move || write::run(own_path, connection, inbox, own_watch))
             .map_err(|e| StoreError::Unwritable(format!("no writer thread: {e}")))?;
         Ok(SqliteStore {
             path: path.to_owned(),
+            format: FORMAT,
+            watch,
             jobs: Some(jobs),
             writer: Some(writer),
             readers: Arc::default(),
@@ -82,9 +109,11 @@ impl SqliteStore {
     /// stands in a host's way.
     pub fn open_to_read(path: &Path) -> Result<SqliteStore, StoreError> {
         let connection = connection::open_for_reading(path)?;
-        connection::check_format(&connection)?;
+        let format = connection::check_format(&connection)?;
         Ok(SqliteStore {
             path: path.to_owned(),
+            format,
+            watch: Arc::new(Unwatched),
             jobs: None,
             writer: None,
             readers: Arc::new(Mutex::new(vec![connection])),
@@ -157,9 +186,10 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn read(&self, session: &SessionId, from_seq: u64) -> Result<Vec<Row>, StoreError> {
-        let session = session.to_string();
-        self.query(move |c| read::rows(c, &session, from_seq)).await
+    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
+        let (session, format) = (session.to_string(), self.format);
+        self.query(move |c| read::session(c, format, &session, part))
+            .await
     }
 
     async fn lease(
@@ -192,19 +222,38 @@ impl Store for SqliteStore {
         self.write(|reply| Job::Release(lease, reply)).await
     }
 
-    async fn sessions(&self, only: Option<&SessionId>) -> Result<Vec<SessionRow>, StoreError> {
-        let only = only.map(SessionId::to_string);
-        self.query(move |c| read::sessions(c, only.as_deref()))
+    async fn sessions(&self, which: Which<'_>) -> Result<Vec<SessionRow>, StoreError> {
+        let format = self.format;
+        let unfinished = which == Which::Unfinished;
+        let only = match which {
+            Which::One(id) => Some(id.to_string()),
+            Which::All | Which::Unfinished => None,
+        };
+        self.query(move |c| read::listed(c, format, only.as_deref(), unfinished))
             .await
     }
 
     async fn act_key(&self, scope: &str, key: &str) -> Result<Option<ActKeyRow>, StoreError> {
-        let (scope, key) = (scope.to_owned(), key.to_owned());
-        self.query(move |c| read::act_key(c, &scope, &key)).await
+        let (scope, key, format) = (scope.to_owned(), key.to_owned(), self.format);
+        self.query(move |c| read::act_key(c, format, &scope, &key))
+            .await
     }
 
     async fn open_intents(&self) -> Result<Vec<OpenIntentRow>, StoreError> {
         self.query(read::open_intents).await
+    }
+}
+
+#[async_trait]
+impl Upkeep for SqliteStore {
+    async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError> {
+        self.watch
+            .reached(Stage::SessionsPruned, Moment::Before, None);
+        let retention = retention.clone();
+        let pruned = self.write(|reply| Job::Prune(retention, reply)).await?;
+        self.watch
+            .reached(Stage::SessionsPruned, Moment::After, None);
+        Ok(pruned)
     }
 }
 

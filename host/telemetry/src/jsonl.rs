@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use stoplog_journal::OnCommit;
-use stoplog_model::{Record, Session};
+use stoplog_model::{Record, SessionId};
 
 use crate::maker::SpanMaker;
 use crate::span::Span;
@@ -129,8 +129,8 @@ fn cut_torn_line(file: &mut File) -> io::Result<()> {
 }
 
 impl OnCommit for JsonlSink {
-    fn committed(&self, session: &Session, records: &[Record]) {
-        let id = session.started.session.to_string();
+    fn committed(&self, session: &SessionId, records: &[Record]) {
+        let id = session.to_string();
         let mut state = self.state();
         let begins = records.first().is_some_and(|r| r.seq == 1);
         if begins {

@@ -138,7 +138,7 @@ impl SpanMaker {
         let in_turn = self
             .session
             .as_ref()
-            .is_some_and(|s| s.turns.len() as u32 >= started.at_iteration);
+            .is_some_and(|s| s.iterations() >= started.at_iteration);
         if let Some(run) = &mut self.run {
             run.step_open = in_turn;
         }
@@ -292,7 +292,7 @@ impl SpanMaker {
         let began_ms = at_ms.saturating_sub(observed.latency_ms);
         let detail = tool_detail(session, call, observed, observed.disposition.as_str());
         self.emit(made, ids, step, (began_ms, observed.latency_ms), detail);
-        let turn = session.turns.get(step as usize);
+        let turn = session.turn(step + 1);
         if turn.is_some_and(|t| t.calls.iter().all(|c| c.observed.is_some())) {
             self.close_step(StepStatus::Complete, at_ms, made);
         }

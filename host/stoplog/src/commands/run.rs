@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use stoplog_agent::{Ended, RunSpec};
-use stoplog_journal::{SessionJournal, Store, load};
+use stoplog_journal::{SessionJournal, Store, Which, load};
 use stoplog_model::event::{Pin, RunOutcome, SessionStarted};
 use stoplog_model::port::Clock;
 use stoplog_model::session::Status;
@@ -77,7 +77,7 @@ pub(super) async fn resume(context: &Context, args: args::Resume) -> Result<Exit
 /// The session's lease, when another host works in the data directory: the answer to "who?".
 async fn who_has_it(config: &Config, id: &SessionId) -> Option<CliError> {
     let store = host::look(&config.data_dir).ok()?;
-    let row = store.sessions(Some(id)).await.ok()?.pop()?;
+    let row = store.sessions(Which::One(id)).await.ok()?.pop()?;
     let lease = row
         .lease
         .filter(|l| l.expires_at_ms > SystemClock.now_ms())?;
@@ -120,7 +120,7 @@ fn report(context: &Context, session: &SessionJournal, ended: &Ended) -> Exit {
             "resumed_from": run.and_then(|r| r.started.resumed_from.clone()),
             "at_iteration": began,
             "after_crash": run.is_some_and(|r| r.started.after_crash),
-            "iterations": s.turns.len(),
+            "iterations": s.iterations(),
             "status": s.status().as_str(),
             "outcome": ended.ended.outcome,
             "reason": ended.ended.reason.map(|r| r.code()),

@@ -1,7 +1,7 @@
 //! `sessions list`.
 
 use serde_json::json;
-use stoplog_journal::Store;
+use stoplog_journal::{Store, Which};
 
 use super::Context;
 use crate::args::Sessions;
@@ -12,7 +12,7 @@ use crate::output;
 pub(super) async fn run(context: &Context, command: Sessions) -> Result<Exit, CliError> {
     let Sessions::List = command;
     let store = host::look(&context.data_dir()?)?;
-    let rows = store.sessions(None).await?;
+    let rows = store.sessions(Which::All).await?;
     if context.json {
         let told: Vec<_> = rows
             .iter()

@@ -3,9 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
-use stoplog_journal::StoreError;
-use stoplog_journal::store::FORMAT;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use stoplog_journal::{Link, StoreError, chain};
+
+use super::{guard, read, wal};
+
+/// Version of the tables. Format 1 had no chain, no snapshots and no guards; a host that opens
+/// such a file brings it up to date, in one transaction.
+pub const FORMAT: u32 = 2;
 
 /// How long a writer waits for another process's commit, milliseconds. Five seconds: an
 /// operator's command holds the lock for one commit.
@@ -16,13 +21,17 @@ pub const BUSY_TIMEOUT_MS: u64 = 5000;
 pub const WAL_SIZE_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 const SCHEMA: &str = include_str!("schema.sql");
+const SCHEMA_2: &str = include_str!("format-2.sql");
 
 /// Opens the file for writing: makes it if need be, sets what makes it durable, reads that back.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     let is_new = !path.exists();
+    wal::check(path)?;
     let connection = Connection::open(path).map_err(|e| open_error(path, &e))?;
     let prepare = |c: &Connection| -> rusqlite::Result<()> {
         c.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        // Counts for a new file alone: pruning can then give pages back to the disk.
+        c.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         c.pragma_update(None, "journal_mode", "WAL")?;
         c.pragma_update(None, "synchronous", "FULL")?;
         c.pragma_update(None, "foreign_keys", "ON")?;
@@ -56,6 +65,7 @@ fn read_back(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Makes the tables of a new file, or brings an older one up to date: all or nothing.
 fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let there: Option<i64> = connection
@@ -67,35 +77,74 @@ fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
         .optional()?;
     if there.is_none() {
         connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(SCHEMA_2)?;
+        guard::begin(connection)?;
+    } else if stored_format(connection)? == "1" {
+        from_format_1(connection)?;
     }
     connection.execute_batch("COMMIT")
 }
 
-pub(super) fn check_format(connection: &Connection) -> Result<(), StoreError> {
-    let text: String = connection
-        .query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| {
-            r.get(0)
-        })
-        .map_err(read_error)?;
+/// Adds what format 2 has, and links the events that are there.
+fn from_format_1(c: &Connection) -> rusqlite::Result<()> {
+    c.execute_batch(
+        "ALTER TABLE events ADD COLUMN chain BLOB;
+         ALTER TABLE sessions ADD COLUMN chain BLOB;
+         ALTER TABLE act_keys ADD COLUMN class INTEGER NOT NULL DEFAULT 4;
+         ALTER TABLE act_keys ADD COLUMN at_ms INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE act_keys ADD COLUMN kept TEXT;
+         UPDATE act_keys SET at_ms = coalesce(
+             (SELECT updated_at_ms FROM sessions s WHERE s.session_id = act_keys.session_id), 0);",
+    )?;
+    let mut names = c.prepare("SELECT session_id FROM sessions WHERE last_seq > 0")?;
+    let names: Vec<String> = names
+        .query_map([], |r| r.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for session in names {
+        let mut last: Link = chain::genesis(&session);
+        for row in read::rows_of_format_1(c, &session)? {
+            last = chain::link(&last, &row);
+            c.prepare_cached("UPDATE events SET chain = ?3 WHERE session_id = ?1 AND seq = ?2")?
+                .execute(params![session, row.seq, last])?;
+        }
+        c.prepare_cached("UPDATE sessions SET chain = ?2 WHERE session_id = ?1")?
+            .execute(params![session, last])?;
+    }
+    c.execute_batch(SCHEMA_2)?;
+    guard::begin(c)
+}
+
+fn stored_format(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| {
+        r.get(0)
+    })
+}
+
+/// The format of the file; refused when it is newer than this program.
+pub(super) fn check_format(connection: &Connection) -> Result<u32, StoreError> {
+    let text = stored_format(connection).map_err(read_error)?;
     match text.parse::<u32>() {
-        Ok(found) if found <= FORMAT => Ok(()),
-        Ok(found) => Err(StoreError::Newer {
+        Ok(found @ 1..=FORMAT) => Ok(found),
+        Ok(found) if found > FORMAT => Err(StoreError::Newer {
             found,
             known: FORMAT,
         }),
-        Err(_) => Err(StoreError::Corrupt(format!("its format is `{text}`"))),
+        _ => Err(StoreError::Corrupt(format!("its format is `{text}`"))),
     }
 }
 
-/// A quick look over every page. About a fifth of the time of a full check.
+/// A quick look over every page, about a fifth of the time of a full check, and over the keys of
+/// acts.
 pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
     let found: String = connection
         .pragma_query_value(None, "quick_check", |r| r.get(0))
         .map_err(read_error)?;
-    if found == "ok" {
-        Ok(())
-    } else {
-        Err(StoreError::Corrupt(found))
+    if found != "ok" {
+        return Err(StoreError::Corrupt(found));
+    }
+    match check_format(connection)? {
+        1 => Ok(()),
+        _ => guard::check(connection),
     }
 }
 

@@ -1,16 +1,63 @@
 //! Questions to the file.
 
-use rusqlite::{Connection, OptionalExtension, Row as Sql, params};
-use stoplog_journal::{ActKeyRow, ActKeyState, Head, Lease, OpenIntentRow, Row, SessionRow};
+use rusqlite::{Connection, OptionalExtension, Row as Sql, ToSql, params};
+use stoplog_journal::{
+    ActKeyRow, ActKeyState, Head, Lease, Link, OpenIntentRow, Part, Reading, Row, SessionRow,
+    SnapshotRow,
+};
 
-pub(super) fn rows(c: &Connection, session: &str, from_seq: u64) -> rusqlite::Result<Vec<Row>> {
-    let mut statement = c.prepare_cached(
-        "SELECT e.seq, e.format, e.epoch, e.at_ms, e.kind, e.iteration, e.ordinal, e.tool,
-                e.args_digest, e.key, e.summary, coalesce(e.body, p.body)
-         FROM events e LEFT JOIN payloads p ON p.digest = e.payload
-         WHERE e.session_id = ?1 AND e.seq >= ?2 ORDER BY e.seq",
-    )?;
-    let rows = statement.query_map(params![session, from_seq], |r| {
+const EVENT: &str = "SELECT e.seq, e.format, e.epoch, e.at_ms, e.kind, e.iteration, e.ordinal,
+    e.tool, e.args_digest, e.key, e.summary, coalesce(e.body, p.body), ";
+const EVENTS_OF: &str = " FROM events e LEFT JOIN payloads p ON p.digest = e.payload
+    WHERE e.session_id = ?1 AND ";
+
+/// A session, or a part of it, as of one moment.
+pub(super) fn session(
+    c: &Connection,
+    format: u32,
+    session: &str,
+    part: Part,
+) -> rusqlite::Result<Reading> {
+    let transaction = c.unchecked_transaction()?;
+    let c = &*transaction;
+    let snapshot = match part {
+        Part::Tail if format >= 2 => snapshot(c, session)?,
+        _ => None,
+    };
+    let rows = match (part, &snapshot) {
+        (Part::Event(seq), _) => {
+            let bounds = params![session, seq.saturating_sub(1), seq];
+            rows(c, format, "e.seq BETWEEN ?2 AND ?3 ORDER BY e.seq", bounds)?
+        }
+        (Part::Tail, Some(snapshot)) => {
+            let mut all = rows(c, format, "e.seq = ?2", params![session, 1])?;
+            let bounds = params![session, snapshot.seq];
+            all.extend(rows(c, format, "e.seq > ?2 ORDER BY e.seq", bounds)?);
+            all
+        }
+        _ => rows(c, format, "e.seq >= ?2 ORDER BY e.seq", params![session, 0])?,
+    };
+    Ok(Reading {
+        row: sessions(c, format, "session_id = ?1", params![session])?.pop(),
+        snapshot,
+        rows,
+    })
+}
+
+/// The rows of a session in a file of format 1, which have no links.
+pub(super) fn rows_of_format_1(c: &Connection, session: &str) -> rusqlite::Result<Vec<Row>> {
+    rows(c, 1, "e.seq >= ?2 ORDER BY e.seq", params![session, 0])
+}
+
+fn rows(
+    c: &Connection,
+    format: u32,
+    which: &str,
+    bounds: &[&dyn ToSql],
+) -> rusqlite::Result<Vec<Row>> {
+    let chain = if format >= 2 { "e.chain" } else { "NULL" };
+    let mut statement = c.prepare_cached(&format!("{EVENT}{chain}{EVENTS_OF}{which}"))?;
+    let rows = statement.query_map(bounds, |r| {
         Ok(Row {
             seq: r.get(0)?,
             format: r.get(1)?,
@@ -24,19 +71,54 @@ pub(super) fn rows(c: &Connection, session: &str, from_seq: u64) -> rusqlite::Re
             key: r.get(9)?,
             summary: r.get(10)?,
             body: r.get(11)?,
+            chain: r.get::<_, Option<Link>>(12)?.unwrap_or_default(),
         })
     })?;
     rows.collect()
 }
 
-pub(super) fn sessions(c: &Connection, only: Option<&str>) -> rusqlite::Result<Vec<SessionRow>> {
-    let mut statement = c.prepare_cached(
+fn snapshot(c: &Connection, session: &str) -> rusqlite::Result<Option<SnapshotRow>> {
+    c.prepare_cached("SELECT seq, format, chain, seal, body FROM snapshots WHERE session_id = ?1")?
+        .query_row([session], |r| {
+            Ok(SnapshotRow {
+                seq: r.get(0)?,
+                format: r.get(1)?,
+                chain: r.get(2)?,
+                seal: r.get(3)?,
+                body: r.get(4)?,
+            })
+        })
+        .optional()
+}
+
+/// Sessions with at least one event, the latest first.
+pub(super) fn listed(
+    c: &Connection,
+    format: u32,
+    only: Option<&str>,
+    unfinished: bool,
+) -> rusqlite::Result<Vec<SessionRow>> {
+    match (only, unfinished) {
+        (Some(id), _) => sessions(c, format, "session_id = ?1", params![id]),
+        (None, true) => sessions(c, format, "status <> 'ended'", params![]),
+        (None, false) => sessions(c, format, "true", params![]),
+    }
+}
+
+fn sessions(
+    c: &Connection,
+    format: u32,
+    which: &str,
+    values: &[&dyn ToSql],
+) -> rusqlite::Result<Vec<SessionRow>> {
+    let chain = if format >= 2 { "chain" } else { "NULL" };
+    let mut statement = c.prepare_cached(&format!(
         "SELECT session_id, tenant_id, user_id, feature, status, trace_id, last_seq,
-                updated_at_ms, lease_holder, lease_epoch, lease_expires_ms
-         FROM sessions WHERE last_seq > 0 AND (?1 IS NULL OR session_id = ?1)
-         ORDER BY updated_at_ms DESC, session_id",
-    )?;
-    let rows = statement.query_map(params![only], |r| {
+                updated_at_ms, lease_holder, lease_epoch, lease_expires_ms, {chain}
+         FROM sessions WHERE {which} AND last_seq > 0
+         ORDER BY updated_at_ms DESC, session_id"
+    ))?;
+    let rows = statement.query_map(values, |r| {
         let session: String = r.get(0)?;
         let holder: Option<String> = r.get(8)?;
         let lease = match holder {
@@ -59,41 +141,95 @@ pub(super) fn sessions(c: &Connection, only: Option<&str>) -> rusqlite::Result<V
             },
             last_seq: r.get(6)?,
             updated_at_ms: r.get(7)?,
+            chain: r.get(11)?,
             lease,
         })
     })?;
     rows.collect()
 }
 
+/// Who claims an act.
 pub(super) fn act_key(
     c: &Connection,
+    format: u32,
     scope: &str,
     key: &str,
 ) -> rusqlite::Result<Option<ActKeyRow>> {
-    c.prepare_cached(
-        "SELECT scope, key, tool, session_id, iteration, ordinal, args_digest, state, seq
-         FROM act_keys WHERE scope = ?1 AND key = ?2",
-    )?
-    .query_row(params![scope, key], |r: &Sql<'_>| {
-        let state: String = r.get(7)?;
-        Ok(ActKeyRow {
-            scope: r.get(0)?,
-            key: r.get(1)?,
-            tool: r.get(2)?,
-            session: r.get(3)?,
-            iteration: r.get(4)?,
-            ordinal: r.get(5)?,
-            args_digest: r.get(6)?,
-            // What is not known to be done is in flight: that refuses, and never repeats.
-            state: if state == DONE {
-                ActKeyState::Done
-            } else {
-                ActKeyState::InFlight
-            },
-            seq: r.get(8)?,
-        })
+    let sql = format!("{}WHERE scope = ?1 AND key = ?2", act_keys(format));
+    c.prepare_cached(&sql)?
+        .query_row(params![scope, key], act_key_row)
+        .optional()
+}
+
+/// Every claim, in the order of the table.
+pub(super) fn each_act_key(
+    c: &Connection,
+    mut each: impl FnMut(ActKeyRow),
+) -> rusqlite::Result<()> {
+    let mut statement = c.prepare(&act_keys(2))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        each(act_key_row(row)?);
+    }
+    Ok(())
+}
+
+/// The claims of a session.
+pub(super) fn act_keys_of(c: &Connection, session: &str) -> rusqlite::Result<Vec<ActKeyRow>> {
+    let sql = format!("{}WHERE session_id = ?1", act_keys(2));
+    let mut statement = c.prepare_cached(&sql)?;
+    let rows = statement.query_map([session], act_key_row)?;
+    rows.collect()
+}
+
+/// Claims of pruned sessions, the oldest first.
+pub(super) fn kept_act_keys(
+    c: &Connection,
+    before_ms: u64,
+    limit: u32,
+) -> rusqlite::Result<Vec<ActKeyRow>> {
+    let sql = format!(
+        "{}WHERE kept IS NOT NULL AND at_ms < ?1 ORDER BY at_ms LIMIT ?2",
+        act_keys(2)
+    );
+    let mut statement = c.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![before_ms, limit], act_key_row)?;
+    rows.collect()
+}
+
+fn act_keys(format: u32) -> String {
+    let newer = if format >= 2 {
+        "class, at_ms, kept"
+    } else {
+        "4, 0, NULL"
+    };
+    format!(
+        "SELECT scope, key, tool, session_id, iteration, ordinal, args_digest, state, seq, {newer}
+         FROM act_keys "
+    )
+}
+
+fn act_key_row(r: &Sql<'_>) -> rusqlite::Result<ActKeyRow> {
+    let state: String = r.get(7)?;
+    Ok(ActKeyRow {
+        scope: r.get(0)?,
+        key: r.get(1)?,
+        tool: r.get(2)?,
+        session: r.get(3)?,
+        iteration: r.get(4)?,
+        ordinal: r.get(5)?,
+        args_digest: r.get(6)?,
+        // What is not known to be done is in flight: that refuses, and never repeats.
+        state: if state == DONE {
+            ActKeyState::Done
+        } else {
+            ActKeyState::InFlight
+        },
+        seq: r.get(8)?,
+        class: r.get(9)?,
+        at_ms: r.get(10)?,
+        kept: r.get(11)?,
     })
-    .optional()
 }
 
 /// The words in `act_keys.state`.

@@ -1,4 +1,4 @@
--- The journal, format 1. Append-only but for the four small tables at its side.
+-- The journal, format 2. Append-only but for the small tables at its side.
 -- The order of rows is the order of pages: an append touches the end of the file.
 
 CREATE TABLE meta (
@@ -7,6 +7,7 @@ CREATE TABLE meta (
 ) STRICT;
 
 -- One row an event. `format` is the version of `body`; a body over 64 KiB lies in `payloads`.
+-- `chain` is SHA-256 over the link of the event before and this row.
 CREATE TABLE events (
     id          INTEGER PRIMARY KEY,
     session_id  TEXT    NOT NULL,
@@ -23,6 +24,7 @@ CREATE TABLE events (
     summary     TEXT,
     body        TEXT,
     payload     TEXT REFERENCES payloads (digest),
+    chain       BLOB,
     UNIQUE (session_id, seq),
     CHECK ((body IS NULL) <> (payload IS NULL))
 ) STRICT;
@@ -32,6 +34,7 @@ CREATE TABLE payloads (
     body   TEXT NOT NULL
 ) STRICT;
 
+-- `chain` is the link of the last event.
 CREATE TABLE sessions (
     session_id       TEXT PRIMARY KEY,
     tenant_id        TEXT    NOT NULL DEFAULT '',
@@ -43,7 +46,8 @@ CREATE TABLE sessions (
     updated_at_ms    INTEGER NOT NULL DEFAULT 0,
     lease_holder     TEXT,
     lease_epoch      INTEGER NOT NULL DEFAULT 0,
-    lease_expires_ms INTEGER NOT NULL DEFAULT 0
+    lease_expires_ms INTEGER NOT NULL DEFAULT 0,
+    chain            BLOB
 ) STRICT;
 
 -- Intents without an outcome: recovery reads these, and not the history.
@@ -58,7 +62,8 @@ CREATE TABLE open_intents (
     PRIMARY KEY (session_id, iteration, ordinal, label)
 ) STRICT, WITHOUT ROWID;
 
--- Who claims an act. `state` is in_flight or done; done points at the observation.
+-- Who claims an act. `state` is in_flight or done; done points at the observation, whose body is
+-- `kept` here when its session is pruned.
 CREATE TABLE act_keys (
     scope       TEXT    NOT NULL,
     key         TEXT    NOT NULL,
@@ -69,6 +74,9 @@ CREATE TABLE act_keys (
     args_digest TEXT    NOT NULL,
     state       TEXT    NOT NULL,
     seq         INTEGER NOT NULL,
+    class       INTEGER NOT NULL DEFAULT 4,
+    at_ms       INTEGER NOT NULL DEFAULT 0,
+    kept        TEXT,
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
 
@@ -83,5 +91,3 @@ SELECT session_id,
        at_ms       AS timestamp
 FROM events
 WHERE kind = 'observed';
-
-INSERT INTO meta (name, value) VALUES ('format', '1');

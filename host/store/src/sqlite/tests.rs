@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use stoplog_journal::conformance::{batch, row, run_all};
+use stoplog_journal::conformance::{batch, chained, row, run_all};
+
+use stoplog_journal::Row;
 
 use super::*;
 
@@ -36,7 +38,8 @@ async fn what_was_written_is_there_after_opening_again() {
         .expect("append");
     drop(store);
     let store = SqliteStore::open(&path).expect("open again");
-    assert_eq!(store.read(&id("s"), 1).await.expect("read"), rows);
+    let reading = store.read(&id("s"), Part::Whole).await.expect("read");
+    assert_eq!(reading.rows, rows);
 }
 
 #[test]
@@ -65,11 +68,11 @@ async fn a_newer_journal_and_a_damaged_one_are_refused() {
     let path = dir.path().join("newer.db");
     drop(SqliteStore::open(&path).expect("open"));
     let c = Connection::open(&path).expect("open");
-    c.execute("UPDATE meta SET value = '2' WHERE name = 'format'", [])
+    c.execute("UPDATE meta SET value = '3' WHERE name = 'format'", [])
         .expect("update");
     drop(c);
     let error = SqliteStore::open(&path).expect_err("newer");
-    assert_eq!(error, StoreError::Newer { found: 2, known: 1 });
+    assert_eq!(error, StoreError::Newer { found: 3, known: 2 });
 
     let path = dir.path().join("garbage.db");
     std::fs::write(
@@ -95,4 +98,169 @@ async fn a_reader_cannot_write() {
         })
         .await;
     assert!(refused.is_err());
+}
+
+/// A journal with three sessions' worth of commits, as bytes of its files with the host killed:
+/// the write-ahead log is still there.
+async fn killed_journal(dir: &Path) -> Vec<Row> {
+    let path = dir.join("journal.db");
+    let store = SqliteStore::open(&path).expect("open");
+    let lease = store.lease(&id("s"), "h", 0, 1000, false).await;
+    let epoch = lease.expect("lease").epoch;
+    let rows = chained("s", (1..=6).map(|n| row(n, epoch, "{}")).collect());
+    for row in &rows {
+        let mut batch = batch("s", epoch, vec![row.clone()]);
+        batch.claims = vec![ActKeyRow {
+            scope: "tenant/acme".into(),
+            key: format!("act_{}", row.seq),
+            tool: "t".into(),
+            session: "s".into(),
+            iteration: 1,
+            ordinal: 0,
+            args_digest: "d".into(),
+            state: stoplog_journal::ActKeyState::Done,
+            seq: row.seq,
+            class: 4,
+            at_ms: 1,
+            kept: None,
+        }];
+        store.append(batch).await.expect("append");
+    }
+    for name in ["journal.db", "journal.db-wal"] {
+        std::fs::copy(dir.join(name), dir.join(format!("killed-{name}"))).expect("copy");
+    }
+    rows
+}
+
+fn put(dir: &Path, to: &Path, flip: Option<(&str, usize, u8)>) {
+    for name in ["journal.db", "journal.db-wal"] {
+        let mut bytes = std::fs::read(dir.join(format!("killed-{name}"))).expect("read");
+        if let Some((file, at, mask)) = flip.filter(|f| f.0 == name) {
+            assert!(at < bytes.len(), "{file}");
+            bytes[at] ^= mask;
+        }
+        std::fs::write(to.join(name), bytes).expect("write");
+    }
+    let _ = std::fs::remove_file(to.join("journal.db-shm"));
+}
+
+/// What a host would believe after this: the session checked against its chain, and the keys.
+async fn believed(to: &Path) -> Result<(Vec<Row>, usize), StoreError> {
+    let store = SqliteStore::open(&to.join("journal.db"))?;
+    let reading = store.read(&id("s"), Part::Whole).await?;
+    stoplog_journal::chain::check("s", &reading)?;
+    let mut keys = 0;
+    for n in 1..=6 {
+        let key = store.act_key("tenant/acme", &format!("act_{n}")).await?;
+        keys += usize::from(key.is_some());
+    }
+    Ok((reading.rows, keys))
+}
+
+/// Damage behind which commits were made is an error; the last commit may be lost, as a power cut
+/// loses one that was not synced, and nothing else.
+#[tokio::test]
+async fn a_flipped_byte_in_the_log_is_never_a_shorter_journal() {
+    let dir = tempfile::tempdir().expect("dir");
+    let rows = killed_journal(dir.path()).await;
+    let to = tempfile::tempdir().expect("dir");
+    put(dir.path(), to.path(), None);
+    assert_eq!(believed(to.path()).await, Ok((rows.clone(), 6)));
+    let wal = std::fs::metadata(dir.path().join("killed-journal.db-wal"));
+    let wal = wal.expect("metadata").len() as usize;
+    let mut refused = 0;
+    let mut unharmed = 0;
+    let mut shorter = 0;
+    // The header, some of every frame's header, and a sample of the pages.
+    let places = (0..wal).filter(|at| {
+        *at < 32 || (at - 32) % 4120 % 7 == 0 && (at - 32) % 4120 < 24 || at % 4993 == 0
+    });
+    for at in places {
+        put(dir.path(), to.path(), Some(("journal.db-wal", at, 0x41)));
+        match believed(to.path()).await {
+            Err(StoreError::Corrupt(_)) => refused += 1,
+            Err(other) => panic!("byte {at}: {other}"),
+            Ok((found, 6)) if found == rows => unharmed += 1,
+            Ok((found, 5)) if found == rows[..5] => shorter += 1,
+            Ok((found, keys)) => panic!("byte {at}: {} rows, {keys} keys", found.len()),
+        }
+    }
+    assert!(
+        refused > shorter,
+        "{refused} refused, {shorter} lost the last commit"
+    );
+    assert!(unharmed + shorter + refused > 100);
+}
+
+/// The same for the database file, when the log is in it.
+#[tokio::test]
+async fn a_flipped_byte_in_the_database_is_an_error_or_harmless() {
+    let dir = tempfile::tempdir().expect("dir");
+    let rows = killed_journal(dir.path()).await;
+    let to = tempfile::tempdir().expect("dir");
+    put(dir.path(), to.path(), None);
+    believed(to.path())
+        .await
+        .expect("closing writes the log into the file");
+    std::fs::copy(
+        to.path().join("journal.db"),
+        dir.path().join("killed-journal.db"),
+    )
+    .expect("copy");
+    std::fs::write(dir.path().join("killed-journal.db-wal"), "").expect("write");
+    let size = std::fs::metadata(dir.path().join("killed-journal.db"));
+    let size = size.expect("metadata").len() as usize;
+    let mut refused = 0;
+    for at in (0..size).step_by(199) {
+        put(dir.path(), to.path(), Some(("journal.db", at, 0x05)));
+        match believed(to.path()).await {
+            Err(_) => refused += 1,
+            Ok((found, keys)) => {
+                assert_eq!((found.len(), keys), (rows.len(), 6), "byte {at}");
+                assert_eq!(found, rows, "byte {at}");
+            }
+        }
+    }
+    assert!(refused > 10, "{refused} refused");
+}
+
+#[tokio::test]
+async fn a_journal_of_format_1_is_read_as_it_is_and_brought_up_to_date() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/format-1.db");
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("journal.db");
+    std::fs::copy(&golden, &path).expect("copy");
+    let suresh = id("sess_suresh");
+
+    let looked = SqliteStore::open_to_read(&path).expect("look");
+    let before = looked.read(&suresh, Part::Whole).await.expect("read");
+    assert_eq!(before.rows.len(), 28);
+    assert_eq!(before.row.as_ref().and_then(|r| r.chain), None);
+    let loaded = stoplog_journal::load(&looked, &suresh).await.expect("load");
+    let (_, session) = loaded.expect("a session");
+    assert_eq!(session.iterations(), 6);
+    drop(looked);
+    let bytes = |p: &Path| std::fs::read(p).expect("read");
+    assert_eq!(bytes(&golden), bytes(&path), "a look changes nothing");
+
+    let store = SqliteStore::open(&path).expect("open");
+    let after = store.read(&suresh, Part::Whole).await.expect("read");
+    assert!(stoplog_journal::chain::check("sess_suresh", &after).is_ok());
+    assert!(after.row.and_then(|r| r.chain).is_some());
+    let bare = |rows: Vec<Row>| -> Vec<Row> {
+        rows.into_iter()
+            .map(|r| Row {
+                chain: Default::default(),
+                ..r
+            })
+            .collect()
+    };
+    assert_eq!(bare(after.rows), bare(before.rows));
+    let (_, again) = stoplog_journal::load(&store, &suresh)
+        .await
+        .expect("load")
+        .expect("a session");
+    assert_eq!(again, session);
+    drop(store);
+    SqliteStore::open(&path).expect("and it opens again");
 }

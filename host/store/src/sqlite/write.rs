@@ -1,22 +1,85 @@
 //! The writer thread: one commit for all that waits.
 
+use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use stoplog_journal::store::PAYLOAD_APART_BYTES;
-use stoplog_journal::{ActKeyState, Batch, Lease, Row, StoreError};
+use stoplog_journal::{ActKeyRow, ActKeyState, Batch, Lease, Row, SnapshotRow, StoreError};
 use stoplog_model::Digest;
+use stoplog_model::port::{Moment, Stage, Watch};
 
-use super::connection::{open_for_writing, write_error};
+use super::connection::{FORMAT, open_for_writing, write_error};
+use super::guard::{self, Sum};
 use super::read::{self, DONE, IN_FLIGHT};
-use super::{GROUP_COMMIT_MAX, Job, LeaseJob};
+use super::{GROUP_COMMIT_MAX, Job, LeaseJob, prune};
+
+/// The open transaction, and what it changes in the guarded table.
+pub(super) struct Transaction<'c> {
+    pub(super) c: &'c Connection,
+    change: Cell<Sum>,
+}
+
+impl Transaction<'_> {
+    /// Writes a claim, in the place of the one that is there.
+    pub(super) fn put_act_key(&self, claim: &ActKeyRow) -> rusqlite::Result<()> {
+        self.forget_act_key(&claim.scope, &claim.key)?;
+        let state = match claim.state {
+            ActKeyState::Done => DONE,
+            ActKeyState::InFlight => IN_FLIGHT,
+        };
+        self.c
+            .prepare_cached(
+                "INSERT OR REPLACE INTO act_keys (scope, key, tool, session_id, iteration, ordinal,
+                     args_digest, state, seq, class, at_ms, kept)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            )?
+            .execute(params![
+                claim.scope,
+                claim.key,
+                claim.tool,
+                claim.session,
+                claim.iteration,
+                claim.ordinal,
+                claim.args_digest,
+                state,
+                claim.seq,
+                claim.class,
+                claim.at_ms,
+                claim.kept
+            ])?;
+        self.change.set(self.change.get().with(claim));
+        Ok(())
+    }
+
+    /// Deletes a claim.
+    pub(super) fn delete_act_key(&self, scope: &str, key: &str) -> rusqlite::Result<()> {
+        self.forget_act_key(scope, key)?;
+        self.c
+            .prepare_cached("DELETE FROM act_keys WHERE scope = ?1 AND key = ?2")?
+            .execute(params![scope, key])?;
+        Ok(())
+    }
+
+    fn forget_act_key(&self, scope: &str, key: &str) -> rusqlite::Result<()> {
+        if let Some(row) = read::act_key(self.c, FORMAT, scope, key)? {
+            self.change.set(self.change.get().without(&row));
+        }
+        Ok(())
+    }
+}
 
 /// A job that was done in the open transaction: told only when that is on disk.
 type Told = Box<dyn FnOnce(Result<(), StoreError>)>;
 
 /// Runs until the inbox closes.
-pub(super) fn run(path: PathBuf, connection: Connection, inbox: mpsc::Receiver<Job>) {
+pub(super) fn run(
+    path: PathBuf,
+    connection: Connection,
+    inbox: mpsc::Receiver<Job>,
+    watch: Arc<dyn Watch>,
+) {
     let mut connection = Some(connection);
     while let Ok(first) = inbox.recv() {
         let mut group = vec![first];
@@ -31,7 +94,7 @@ pub(super) fn run(path: PathBuf, connection: Connection, inbox: mpsc::Receiver<J
             None => open_for_writing(&path),
         };
         match open {
-            Ok(open) => connection = commit_group(open, group),
+            Ok(open) => connection = commit_group(open, group, &*watch),
             Err(error) => group.into_iter().for_each(|job| refuse(job, &error)),
         }
     }
@@ -39,17 +102,21 @@ pub(super) fn run(path: PathBuf, connection: Connection, inbox: mpsc::Receiver<J
 
 /// One transaction for the group; each job in a savepoint, so that a refused one goes alone.
 /// Gives the connection back if it is still to be trusted.
-fn commit_group(connection: Connection, group: Vec<Job>) -> Option<Connection> {
+fn commit_group(connection: Connection, group: Vec<Job>, watch: &dyn Watch) -> Option<Connection> {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         let error = write_error(error);
         group.into_iter().for_each(|job| refuse(job, &error));
         return None;
     }
+    let transaction = Transaction {
+        c: &connection,
+        change: Cell::default(),
+    };
     let mut told: Vec<Told> = Vec::with_capacity(group.len());
     let mut broken = None;
     for job in group {
         match &broken {
-            None => match perform(&connection, job) {
+            None => match perform(&transaction, job) {
                 Ok(Some(reply)) => told.push(reply),
                 Ok(None) => {}
                 Err((error, reply)) => {
@@ -61,7 +128,9 @@ fn commit_group(connection: Connection, group: Vec<Job>) -> Option<Connection> {
         }
     }
     let result = match broken {
-        None => connection.execute_batch("COMMIT").map_err(write_error),
+        None => guard::add(&connection, transaction.change.get())
+            .and_then(|()| commit(&connection, watch))
+            .map_err(write_error),
         Some(error) => Err(error),
     };
     match result {
@@ -79,32 +148,45 @@ fn commit_group(connection: Connection, group: Vec<Job>) -> Option<Connection> {
     }
 }
 
+fn commit(connection: &Connection, watch: &dyn Watch) -> rusqlite::Result<()> {
+    watch.reached(Stage::TransactionCommitted, Moment::Before, None);
+    connection.execute_batch("COMMIT")?;
+    watch.reached(Stage::TransactionCommitted, Moment::After, None);
+    Ok(())
+}
+
 fn refuse(job: Job, error: &StoreError) {
     match job {
         Job::Append(_, reply) => drop(reply.send(Err(error.clone()))),
         Job::Lease(_, reply) => drop(reply.send(Err(error.clone()))),
         Job::Renew(_, _, reply) | Job::Release(_, reply) => drop(reply.send(Err(error.clone()))),
+        Job::Prune(_, reply) => drop(reply.send(Err(error.clone()))),
     }
 }
 
 /// Does a job inside the transaction. `Ok(None)`: refused, rolled back alone, and told. `Err`:
 /// the transaction itself is broken.
-fn perform(c: &Connection, job: Job) -> Result<Option<Told>, (StoreError, Told)> {
+fn perform(t: &Transaction<'_>, job: Job) -> Result<Option<Told>, (StoreError, Told)> {
     match job {
-        Job::Append(batch, reply) => finish(c, reply, |c| append(c, &batch)),
-        Job::Lease(job, reply) => finish(c, reply, |c| lease(c, &job)),
-        Job::Renew(lease, until_ms, reply) => finish(c, reply, |c| renew(c, &lease, until_ms)),
-        Job::Release(lease, reply) => finish(c, reply, |c| release(c, &lease)),
+        Job::Append(batch, reply) => finish(t, reply, |t| append(t, &batch)),
+        Job::Lease(job, reply) => finish(t, reply, |t| lease(t.c, &job)),
+        Job::Renew(lease, until_ms, reply) => finish(t, reply, |t| renew(t.c, &lease, until_ms)),
+        Job::Release(lease, reply) => finish(t, reply, |t| release(t.c, &lease)),
+        Job::Prune(retention, reply) => finish(t, reply, |t| {
+            prune::step(t, &retention).map_err(write_error)
+        }),
     }
 }
 
 fn finish<T: 'static>(
-    c: &Connection,
+    t: &Transaction<'_>,
     reply: tokio::sync::oneshot::Sender<Result<T, StoreError>>,
-    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
 ) -> Result<Option<Told>, (StoreError, Told)> {
+    let c = t.c;
+    let change = t.change.get();
     let savepoint = c.execute_batch("SAVEPOINT job").map_err(write_error);
-    match savepoint.and_then(|()| work(c)) {
+    match savepoint.and_then(|()| work(t)) {
         Ok(value) => match c.execute_batch("RELEASE job").map_err(write_error) {
             Ok(()) => Ok(Some(Box::new(move |committed| {
                 let _ = reply.send(committed.map(|()| value));
@@ -119,6 +201,7 @@ fn finish<T: 'static>(
             .map_err(write_error)
         {
             Ok(()) => {
+                t.change.set(change);
                 let _ = reply.send(Err(refused));
                 Ok(None)
             }
@@ -152,7 +235,8 @@ fn check_epoch(c: &Connection, session: &str, had: u64) -> Result<u64, StoreErro
     }
 }
 
-fn append(c: &Connection, batch: &Batch) -> Result<(), StoreError> {
+fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
+    let c = t.c;
     let mut last = check_epoch(c, &batch.session, batch.epoch)?;
     for row in &batch.rows {
         if row.seq != last + 1 {
@@ -162,12 +246,20 @@ fn append(c: &Connection, batch: &Batch) -> Result<(), StoreError> {
         insert_row(c, &batch.session, row).map_err(write_error)?;
     }
     for claim in &batch.claims {
-        let taken = read::act_key(c, &claim.scope, &claim.key).map_err(write_error)?;
+        let taken = read::act_key(c, FORMAT, &claim.scope, &claim.key).map_err(write_error)?;
         if let Some(taken) = taken.filter(|t| !t.same_call(claim)) {
             return Err(StoreError::ActTaken(taken));
         }
     }
-    small_tables(c, batch, last).map_err(write_error)
+    let work = || {
+        intents(c, batch)?;
+        acts(t, batch)?;
+        if let Some(row) = &batch.snapshot {
+            snapshot(c, &batch.session, row)?;
+        }
+        head(c, batch, last)
+    };
+    work().map_err(write_error)
 }
 
 fn insert_row(c: &Connection, session: &str, row: &Row) -> rusqlite::Result<()> {
@@ -182,8 +274,8 @@ fn insert_row(c: &Connection, session: &str, row: &Row) -> rusqlite::Result<()> 
     let body = payload.is_none().then_some(&row.body);
     c.prepare_cached(
         "INSERT INTO events (session_id, seq, format, epoch, at_ms, kind, iteration, ordinal,
-                             tool, args_digest, key, summary, body, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                             tool, args_digest, key, summary, body, payload, chain)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         session,
@@ -199,12 +291,24 @@ fn insert_row(c: &Connection, session: &str, row: &Row) -> rusqlite::Result<()> 
         row.key,
         row.summary,
         body,
-        payload
+        payload,
+        row.chain
     ])?;
     Ok(())
 }
 
-fn small_tables(c: &Connection, batch: &Batch, last: u64) -> rusqlite::Result<()> {
+fn snapshot(c: &Connection, session: &str, row: &SnapshotRow) -> rusqlite::Result<()> {
+    c.prepare_cached(
+        "INSERT OR REPLACE INTO snapshots (session_id, seq, format, chain, seal, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        session, row.seq, row.format, row.chain, row.seal, row.body
+    ])?;
+    Ok(())
+}
+
+fn intents(c: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     for open in &batch.opened {
         c.prepare_cached(
             "INSERT OR REPLACE INTO open_intents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -226,37 +330,31 @@ fn small_tables(c: &Connection, batch: &Batch, last: u64) -> rusqlite::Result<()
         )?
         .execute(params![batch.session, iteration, ordinal, label])?;
     }
+    Ok(())
+}
+
+fn acts(t: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     for claim in &batch.claims {
-        let state = match claim.state {
-            ActKeyState::Done => DONE,
-            ActKeyState::InFlight => IN_FLIGHT,
-        };
-        c.prepare_cached(
-            "INSERT OR REPLACE INTO act_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            claim.scope,
-            claim.key,
-            claim.tool,
-            claim.session,
-            claim.iteration,
-            claim.ordinal,
-            claim.args_digest,
-            state,
-            claim.seq
-        ])?;
+        t.put_act_key(claim)?;
     }
     for (scope, key, iteration, ordinal) in &batch.released {
-        c.prepare_cached(
-            "DELETE FROM act_keys WHERE scope = ?1 AND key = ?2 AND session_id = ?3
-             AND iteration = ?4 AND ordinal = ?5",
-        )?
-        .execute(params![scope, key, batch.session, iteration, ordinal])?;
+        let claim = read::act_key(t.c, FORMAT, scope, key)?;
+        let is_own = claim.is_some_and(|r| {
+            (&r.session, r.iteration, r.ordinal) == (&batch.session, *iteration, *ordinal)
+        });
+        if is_own {
+            t.delete_act_key(scope, key)?;
+        }
     }
+    Ok(())
+}
+
+fn head(c: &Connection, batch: &Batch, last: u64) -> rusqlite::Result<()> {
     let updated_at_ms = batch.rows.last().map(|r| r.at_ms);
     c.prepare_cached(
         "UPDATE sessions SET tenant_id = ?2, user_id = ?3, feature = ?4, status = ?5,
-                trace_id = ?6, last_seq = ?7, updated_at_ms = coalesce(?8, updated_at_ms)
+                trace_id = ?6, last_seq = ?7, updated_at_ms = coalesce(?8, updated_at_ms),
+                chain = coalesce(?9, chain)
          WHERE session_id = ?1",
     )?
     .execute(params![
@@ -267,7 +365,8 @@ fn small_tables(c: &Connection, batch: &Batch, last: u64) -> rusqlite::Result<()
         batch.head.status,
         batch.head.trace_id,
         last,
-        updated_at_ms
+        updated_at_ms,
+        batch.rows.last().map(|r| r.chain)
     ])?;
     Ok(())
 }

@@ -1,0 +1,28 @@
+-- What format 2 has beside the tables of format 1. Run for a new file and for an old one.
+
+-- The newest fold of a session; `seal` is SHA-256 over `chain` and `body`.
+CREATE TABLE snapshots (
+    session_id TEXT    PRIMARY KEY,
+    seq        INTEGER NOT NULL,
+    format     INTEGER NOT NULL,
+    chain      BLOB    NOT NULL,
+    seal       BLOB    NOT NULL,
+    body       TEXT    NOT NULL
+) STRICT;
+
+-- Sums over tables whose rows are in no chain: a row that was changed or lost shows at the start.
+CREATE TABLE guards (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT;
+
+-- A session is in here from its first event to its final answer: closed ones cost nothing.
+CREATE INDEX sessions_unfinished ON sessions (session_id) WHERE status <> 'ended';
+-- Keys whose session is pruned, by age.
+CREATE INDEX act_keys_kept ON act_keys (at_ms) WHERE kept IS NOT NULL;
+-- Keys of a session, for pruning it.
+CREATE INDEX act_keys_session ON act_keys (session_id);
+-- Which events use a payload, for pruning it.
+CREATE INDEX events_payload ON events (payload) WHERE payload IS NOT NULL;
+
+INSERT OR REPLACE INTO meta (name, value) VALUES ('format', '2');

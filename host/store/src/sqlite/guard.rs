@@ -1,0 +1,105 @@
+//! A sum over the rows of `act_keys`, kept in the commit that changes them.
+//!
+//! Events are in a chain; the keys of acts are not, and a key that went bad would not be found:
+//! the act would be done again. So the sum of a hash of every row is kept, whatever their order,
+//! and compared when a host starts. It finds accidents; who wants to forge it can.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use stoplog_journal::{ActKeyRow, ActKeyState, StoreError};
+use stoplog_model::digest::sha256;
+
+use super::connection::read_error;
+use super::read;
+
+const NAME: &str = "act_keys";
+
+/// A change of the sum, or the sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Sum(u128);
+
+impl Sum {
+    /// With one row more.
+    pub(super) fn with(self, row: &ActKeyRow) -> Sum {
+        Sum(self.0.wrapping_add(hash(row)))
+    }
+
+    /// With one row less.
+    pub(super) fn without(self, row: &ActKeyRow) -> Sum {
+        Sum(self.0.wrapping_sub(hash(row)))
+    }
+
+    fn plus(self, other: Sum) -> Sum {
+        Sum(self.0.wrapping_add(other.0))
+    }
+}
+
+fn hash(row: &ActKeyRow) -> u128 {
+    let digest = sha256(
+        "stoplog/act-key1",
+        &[
+            row.scope.as_bytes(),
+            row.key.as_bytes(),
+            row.tool.as_bytes(),
+            row.session.as_bytes(),
+            &row.iteration.to_le_bytes(),
+            &row.ordinal.to_le_bytes(),
+            row.args_digest.as_bytes(),
+            &[u8::from(row.state == ActKeyState::Done), row.class],
+            &row.seq.to_le_bytes(),
+            &row.at_ms.to_le_bytes(),
+            row.kept.as_deref().unwrap_or("").as_bytes(),
+        ],
+    );
+    let (half, _) = digest.split_at(16);
+    half.try_into().map_or(0, u128::from_le_bytes)
+}
+
+fn stored(c: &Connection) -> rusqlite::Result<Option<Sum>> {
+    c.prepare_cached("SELECT value FROM guards WHERE name = ?1")?
+        .query_row([NAME], |r| {
+            let bytes: [u8; 16] = r.get(0)?;
+            Ok(Sum(u128::from_le_bytes(bytes)))
+        })
+        .optional()
+}
+
+fn store(c: &Connection, sum: Sum) -> rusqlite::Result<()> {
+    c.prepare_cached("INSERT OR REPLACE INTO guards (name, value) VALUES (?1, ?2)")?
+        .execute(params![NAME, sum.0.to_le_bytes()])?;
+    Ok(())
+}
+
+/// Adds the changes of a transaction.
+pub(super) fn add(c: &Connection, change: Sum) -> rusqlite::Result<()> {
+    if change == Sum::default() {
+        return Ok(());
+    }
+    let before = stored(c)?.unwrap_or_default();
+    store(c, before.plus(change))
+}
+
+/// Writes the sum of the rows as they are: for a journal that is older than the sum.
+pub(super) fn begin(c: &Connection) -> rusqlite::Result<()> {
+    store(c, sum_of_rows(c)?)
+}
+
+fn sum_of_rows(c: &Connection) -> rusqlite::Result<Sum> {
+    let mut sum = Sum::default();
+    read::each_act_key(c, |row| sum = sum.with(&row))?;
+    Ok(sum)
+}
+
+/// Compares the sum with the rows, in one transaction: a host may be writing.
+pub(super) fn check(c: &Connection) -> Result<(), StoreError> {
+    let compare = || -> rusqlite::Result<bool> {
+        let transaction = c.unchecked_transaction()?;
+        Ok(stored(&transaction)?.unwrap_or_default() == sum_of_rows(&transaction)?)
+    };
+    match compare() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StoreError::Corrupt(
+            "the keys of acts are not those that were written: a row is damaged or lost".into(),
+        )),
+        Err(e) => Err(read_error(e)),
+    }
+}
