@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::digest::Digest;
-use crate::effect::Request;
+use crate::effect::{Outcome, Request};
 use crate::id::{SessionId, Tenant, TraceId};
 use crate::money::UsdMicros;
 use crate::turn::FinishReason;
