@@ -134,7 +134,7 @@ impl EffectState {
             EffectEvent::FoundNotDone { denied } => {
                 let known = known.ok_or(IllegalTransition::NothingToVoid)?;
                 Ok(EffectState {
-                    void: known.void || denied || known.aftermath() != Aftermath::Changed,
+                    void: denied || known.aftermath() != Aftermath::Changed,
                     ..known.clone()
                 })
             }
@@ -202,3 +202,6 @@ fn follows(known: Option<&EffectState>, intent: &IntentRecorded) -> Result<(), I
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
