@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::call::{Call, Position};
 use crate::event::*;
 use crate::id::ApprovalId;
+use crate::key::UNDO_LABEL;
 use crate::money::UsdMicros;
 use crate::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use crate::reason::Reason;
@@ -131,9 +132,13 @@ impl CallState {
     }
 
     /// A person found that the call was not done. Effects that the far side answered with success
-    /// stay in force, unless it was the far side itself that did not know them any more.
+    /// stay in force, unless it was the far side itself that did not know them any more, or an
+    /// undo that may have been done has taken them back.
     fn found_not_done(&mut self, parked_for: Reason) -> Result<(), IllegalTransition> {
-        let denied = matches!(parked_for, Reason::LedgerMismatch | Reason::FoundSeveral);
+        let denied = matches!(parked_for, Reason::LedgerMismatch | Reason::FoundSeveral)
+            || self
+                .effect(UNDO_LABEL)
+                .is_some_and(|undo| undo.aftermath() != Aftermath::Untouched);
         self.all_effects(EffectEvent::FoundNotDone { denied })?;
         if self.effects.iter().all(|e| e.void) {
             self.reads.clear();
