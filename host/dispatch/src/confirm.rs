@@ -32,14 +32,10 @@ impl Dispatcher {
             .max()
             .unwrap_or(0);
         let settled_at = touched_ms + u64::from(passage.pin.contract.settles_within_ms);
-        let mut finding = self
-            .probe(
-                &passage,
-                ProbePurpose::Confirm,
-                self.clock.now_ms() >= settled_at,
-            )
-            .await?;
-        if finding == Finding::Absent && self.clock.now_ms() < settled_at {
+        // As it is before the far side is asked: what it shows says nothing about the time since.
+        let settled = self.clock.now_ms() >= settled_at;
+        let mut finding = self.probe(&passage, ProbePurpose::Confirm, settled).await?;
+        if finding == Finding::Absent && !settled {
             let wait_ms = settled_at.saturating_sub(self.clock.now_ms());
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
             finding = self.probe(&passage, ProbePurpose::Confirm, true).await?;

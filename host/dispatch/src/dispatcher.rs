@@ -17,6 +17,7 @@ use stoplog_policy::{ApprovalRules, Clearance, Facts, Judgement, judge};
 
 use crate::execute::{Executed, Mode};
 use crate::gate::Rights;
+use crate::recover::undo_answered;
 use crate::schema::Schemas;
 
 /// What the operator lets a tool reach.
@@ -188,8 +189,9 @@ impl Dispatcher {
         {
             return Ok(Dispatched::Observed(observation));
         }
-        // An effect in doubt from a run that died: find out before anything runs again.
-        if passage.call.doubt().is_some() {
+        // An effect in doubt, or half an undo, from a run that died: find out before anything runs
+        // again.
+        if passage.call.doubt().is_some() || undo_answered(&passage.call) {
             return self.recover(&mut passage, None, true).await;
         }
         match self.execute(&mut passage, clearance, Mode::Replay).await? {

@@ -16,7 +16,7 @@ use stoplog_egress::{Egress, Vetted};
 use stoplog_journal::{ActKeyRow, JournalError, SessionJournal, StoreError};
 use stoplog_model::class::is_safe_method;
 use stoplog_model::event::{Event, ReadRecorded};
-use stoplog_model::key::effect_key;
+use stoplog_model::key::{UNDO_LABEL, effect_key};
 use stoplog_model::port::{Gate, Moment, Stage};
 use stoplog_model::session::{CallState, EffectState};
 use stoplog_model::{
@@ -29,9 +29,6 @@ use crate::dispatcher::Access;
 
 /// Requests that one call may make: a tool that needs more than this is a crawler.
 pub(crate) const MAX_REQUESTS: u32 = 64;
-
-/// Label of the effect of `undo`. Guests cannot take it.
-pub(crate) const UNDO_LABEL: &str = "undo";
 
 /// Start of the labels of implicit permits. Guests cannot take them.
 const IMPLICIT_PREFIX: &str = "http-";
@@ -254,7 +251,8 @@ impl Inner {
             return Ok(Plan::Send(1));
         };
         let again = Plan::Send(effect.intent.attempt + 1);
-        if effect.void || self.undoing {
+        // An undo that was answered with success is not undone twice: it is replayed.
+        if effect.void || (self.undoing && effect.aftermath() != Aftermath::Changed) {
             return Ok(again);
         }
         if effect.intent.fingerprint != request.fingerprint() {

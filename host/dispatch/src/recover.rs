@@ -8,15 +8,24 @@ use std::time::Duration;
 use stoplog_journal::JournalError;
 use stoplog_model::Reason;
 use stoplog_model::event::{CallResult, Event, ProbePurpose, Probed, Undone};
+use stoplog_model::key::UNDO_LABEL;
 use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use stoplog_model::port::{Entry, Returned};
-use stoplog_model::session::EffectState;
+use stoplog_model::session::{CallState, EffectState};
 use stoplog_policy::recovery::{Cure, Doubt, cure, pause_before_sending_ms};
 use stoplog_policy::{Clearance, Facts, Judgement, aftermath, judge};
 
 use crate::dispatcher::{Dispatched, Dispatcher, Passage};
 use crate::execute::{Executed, Mode};
-use crate::gate::{Rights, UNDO_LABEL};
+use crate::gate::Rights;
+
+/// The far side answered the undo with success, and the host died before it wrote that the call is
+/// undone. The answer of the call itself counts for nothing then; the undo is run to its end, on
+/// its recorded answer.
+pub(crate) fn undo_answered(call: &CallState) -> bool {
+    call.effect(UNDO_LABEL)
+        .is_some_and(|e| e.aftermath() == Aftermath::Changed)
+}
 
 impl Dispatcher {
     /// Cures a call that ended in doubt. `error` is what the tool said, if it said something.
@@ -26,7 +35,8 @@ impl Dispatcher {
         mut error: Option<ToolError>,
         after_crash: bool,
     ) -> Result<Dispatched, JournalError> {
-        let mut finding = None;
+        // With the time at which the far side was asked.
+        let mut finding: Option<(Finding, u64)> = None;
         let mut rounds = 1;
         loop {
             passage.journal.flush().await?;
@@ -38,7 +48,10 @@ impl Dispatcher {
             if let Some(dispatched) = self.undo_in_doubt(passage).await? {
                 return Ok(dispatched);
             }
-            let step = cure(&doubt);
+            let step = match undo_answered(&passage.call) {
+                true => Cure::Undo,
+                false => cure(&doubt),
+            };
             tracing::info!(position = %passage.position, ?step, "recovery");
             match step {
                 Cure::Probe => {
@@ -46,7 +59,8 @@ impl Dispatcher {
                     // that nobody answered may still be under way.
                     let settled = doubt.settles_within_ms > 0
                         && doubt.now_ms >= doubt.since_ms + doubt.settles_within_ms;
-                    finding = Some(self.probe(passage, ProbePurpose::Recovery, settled).await?);
+                    let found = self.probe(passage, ProbePurpose::Recovery, settled).await?;
+                    finding = Some((found, doubt.now_ms));
                 }
                 Cure::WaitUntil(ms) => {
                     let wait_ms = ms.saturating_sub(self.clock.now_ms());
@@ -60,7 +74,7 @@ impl Dispatcher {
                             .observe_recovered(passage, Disposition::Probed, result)
                             .await;
                     }
-                    Err(why) => finding = Some(Finding::Unknown { why }),
+                    Err(why) => finding = Some((Finding::Unknown { why }, doubt.now_ms)),
                 },
                 Cure::SendAgain => {
                     let pause_ms = pause_before_sending_ms(doubt.sent, after_crash && rounds == 1);
@@ -97,10 +111,11 @@ impl Dispatcher {
     fn doubt(
         &self,
         passage: &Passage,
-        finding: Option<Finding>,
+        finding: Option<(Finding, u64)>,
         rounds: u32,
         after_crash: bool,
     ) -> Doubt {
+        let (finding, asked_at_ms) = finding.unzip();
         let contract = &passage.pin.contract;
         let own: Vec<&EffectState> = passage
             .call
@@ -123,7 +138,7 @@ impl Dispatcher {
             keeps_keys: contract.keeps_keys,
             settles_within_ms: contract.settles_within_ms.into(),
             since_ms: touched_ms.max(died_by_ms),
-            now_ms: self.clock.now_ms(),
+            now_ms: asked_at_ms.unwrap_or_else(|| self.clock.now_ms()),
             sent: unsettled.map_or(rounds, |e| e.intent.attempt.max(rounds)),
             one_of_several: own.len() > 1 || own.iter().any(|e| e.intent.one_of_several),
             undone: passage

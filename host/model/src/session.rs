@@ -2,23 +2,24 @@
 //!
 //! Invariants kept here, whatever is written:
 //! * a turn begins only when every call of the turn before is observed;
-//! * an effect is intended again only under its own key, with the next attempt number, and only
-//!   when the attempt before is over or given up in a recorded way;
+//! * an effect changes only by [`EffectState::next`];
 //! * an approval is decided once and consumed once;
 //! * a call is observed once, and then only a person's correction of a mismatch changes it.
 
+mod effect;
 mod frozen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use effect::{EffectEvent, EffectState, IllegalTransition};
 pub use frozen::Frozen;
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, Position};
-use crate::effect::Outcome;
 use crate::event::*;
 use crate::id::ApprovalId;
+use crate::key::UNDO_LABEL;
 use crate::money::UsdMicros;
 use crate::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use crate::reason::Reason;
@@ -35,67 +36,6 @@ pub struct IllegalEvent {
     pub kind: &'static str,
     /// What is wrong.
     pub why: String,
-}
-
-/// One effect of a call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EffectState {
-    /// The latest intent.
-    pub intent: IntentRecorded,
-    /// When something was last recorded of it, milliseconds since the Unix epoch.
-    pub touched_at_ms: u64,
-    /// What came of it.
-    pub outcome: Option<Outcome>,
-    /// A person or an undo has settled that it is not in force: it may be intended again.
-    pub void: bool,
-    /// An earlier attempt under this key is in doubt. That this attempt was not sent, or was
-    /// refused, then says nothing about the effect.
-    pub earlier_doubt: bool,
-}
-
-impl EffectState {
-    /// Nobody knows whether it was done: no attempt under its key has an answer.
-    pub fn in_doubt(&self) -> bool {
-        let open = match &self.outcome {
-            None | Some(Outcome::Unanswered { .. }) => true,
-            Some(Outcome::NotSent { .. }) => self.earlier_doubt,
-            Some(Outcome::Answered { .. }) => false,
-        };
-        open && !self.void
-    }
-
-    /// What this effect may have changed, as the gate saw it.
-    ///
-    /// An answer of class 2xx or 3xx changed something. A 4xx did not: the far side says that it
-    /// refused (but 408, which says that it gave up waiting). A 5xx may come from before or
-    /// behind the change. A void effect was taken back, or found not done. Behind an earlier
-    /// attempt in doubt, only an answer of success tells anything.
-    pub fn aftermath(&self) -> Aftermath {
-        if self.void {
-            return Aftermath::Untouched;
-        }
-        let refused = match self.earlier_doubt {
-            true => Aftermath::Unknown,
-            false => Aftermath::Untouched,
-        };
-        match &self.outcome {
-            Some(Outcome::Answered { response }) => match response.status {
-                408 | 500.. => Aftermath::Unknown,
-                400..=499 => refused,
-                _ => Aftermath::Changed,
-            },
-            Some(Outcome::NotSent { .. }) => refused,
-            Some(Outcome::Unanswered { .. }) | None => Aftermath::Unknown,
-        }
-    }
-
-    /// The recorded answer, if the effect is in force and has one.
-    pub fn answer(&self) -> Option<&crate::effect::Response> {
-        match &self.outcome {
-            Some(Outcome::Answered { response }) if !self.void => Some(response),
-            _ => None,
-        }
-    }
 }
 
 /// An approval and what became of it.
@@ -176,18 +116,38 @@ impl CallState {
         }
     }
 
-    /// A person found that the call was not done. Effects that the far side answered with success
-    /// stay in force, unless it was the far side itself that did not know them any more.
-    fn void_effects(&mut self, parked_for: Reason) {
-        let denied = matches!(parked_for, Reason::LedgerMismatch | Reason::FoundSeveral);
+    /// The same happens to every effect of the call.
+    fn all_effects(&mut self, event: EffectEvent<'_>) -> Result<(), IllegalTransition> {
         for effect in &mut self.effects {
-            if denied || effect.aftermath() != Aftermath::Changed {
-                effect.void = true;
-            }
+            *effect = EffectState::next(Some(effect), &event)?;
         }
+        Ok(())
+    }
+
+    /// One effect of the call changes, or is intended for the first time.
+    fn one_effect(&mut self, label: &str, event: EffectEvent<'_>) -> Result<(), IllegalTransition> {
+        let place = self.effects.iter().position(|e| e.intent.label == label);
+        let next = EffectState::next(place.map(|i| &self.effects[i]), &event)?;
+        match place {
+            Some(i) => self.effects[i] = next,
+            None => self.effects.push(next),
+        }
+        Ok(())
+    }
+
+    /// A person found that the call was not done. Effects that the far side answered with success
+    /// stay in force, unless it was the far side itself that did not know them any more, or an
+    /// undo that may have been done has taken them back.
+    fn found_not_done(&mut self, parked_for: Reason) -> Result<(), IllegalTransition> {
+        let denied = matches!(parked_for, Reason::LedgerMismatch | Reason::FoundSeveral)
+            || self
+                .effect(UNDO_LABEL)
+                .is_some_and(|undo| undo.aftermath() != Aftermath::Untouched);
+        self.all_effects(EffectEvent::FoundNotDone { denied })?;
         if self.effects.iter().all(|e| e.void) {
             self.reads.clear();
         }
+        Ok(())
     }
 
     /// The effect under a label.
@@ -520,7 +480,10 @@ impl Session {
         call.resolution = Some(resolved.clone());
         match (&mut call.observed, &resolved.resolution) {
             // The loop has not seen the call yet: the dispatcher observes it from here.
-            (None, Resolution::NotDone) => call.void_effects(parked.reason),
+            (None, Resolution::NotDone) => {
+                call.found_not_done(parked.reason)
+                    .map_err(|e| e.to_string())?;
+            }
             (None, Resolution::Done(_) | Resolution::Abandon) => {}
             // The loop acted on an observation that the far side does not know.
             (Some(_), Resolution::Done(_)) => call.confirmed = true,
@@ -534,7 +497,8 @@ impl Session {
                     retry_after_ms: None,
                     aftermath: Aftermath::Untouched,
                 });
-                call.effects.iter_mut().for_each(|e| e.void = true);
+                call.all_effects(EffectEvent::FoundNotDone { denied: true })
+                    .map_err(|e| e.to_string())?;
             }
             (Some(_), Resolution::Abandon) => self.abandoned = true,
         }
@@ -588,14 +552,12 @@ fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result
         }
         Event::IntentRecorded(intent) => intend(call, intent, record.at_ms)?,
         Event::OutcomeRecorded(recorded) => {
-            let effect = call
-                .effects
-                .iter_mut()
-                .find(|e| e.intent.label == recorded.label)
-                .filter(|e| e.intent.attempt == recorded.attempt && e.outcome.is_none())
-                .ok_or_else(|| format!("no open intent `{}`", recorded.label))?;
-            effect.outcome = Some(recorded.outcome.clone());
-            effect.touched_at_ms = record.at_ms;
+            let settled = EffectEvent::Settled {
+                recorded,
+                at_ms: record.at_ms,
+            };
+            call.one_effect(&recorded.label, settled)
+                .map_err(|e| e.to_string())?;
         }
         Event::Probed(probed) => match probed.purpose {
             ProbePurpose::Recovery => call.last_probe = Some(probed.clone()),
@@ -605,7 +567,8 @@ fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result
         },
         Event::Undone(_) => {
             call.undone += 1;
-            call.effects.iter_mut().for_each(|e| e.void = true);
+            call.all_effects(EffectEvent::TakenBack)
+                .map_err(|e| e.to_string())?;
         }
         Event::Observed(observed) => {
             call.observed = Some(observed.clone());
@@ -641,41 +604,17 @@ fn intend(call: &mut CallState, intent: &IntentRecorded, at_ms: u64) -> Result<(
         state.consumed = true;
     }
     // A settled `absent` since the last sending clears up every attempt before it.
-    let absent = call
+    let after_absent = call
         .last_probe
         .take()
         .is_some_and(|p| p.settled && p.finding == Finding::Absent);
-    let known = call.effects.iter().find(|e| e.intent.label == intent.label);
-    let fresh = EffectState {
-        intent: intent.clone(),
-        touched_at_ms: at_ms,
-        outcome: None,
-        void: false,
-        earlier_doubt: !absent && known.is_some_and(|e| e.aftermath() == Aftermath::Unknown),
+    let intended = EffectEvent::Intended {
+        intent,
+        at_ms,
+        after_absent,
     };
-    match call
-        .effects
-        .iter_mut()
-        .find(|e| e.intent.label == intent.label)
-    {
-        None if intent.attempt == 1 => call.effects.push(fresh),
-        None => {
-            return Err(format!(
-                "attempt {} of an effect that was never intended",
-                intent.attempt
-            ));
-        }
-        Some(known) => {
-            if known.intent.key != intent.key {
-                return Err("an effect sent again must keep its key".into());
-            }
-            if intent.attempt != known.intent.attempt + 1 {
-                return Err(format!("attempt {} was expected", known.intent.attempt + 1));
-            }
-            *known = fresh;
-        }
-    }
-    Ok(())
+    call.one_effect(&intent.label, intended)
+        .map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

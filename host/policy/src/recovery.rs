@@ -8,8 +8,9 @@
 //! | unknown, forgets    | undo, then again | park          |
 //! | several             | park             | park          |
 //!
-//! `absent` is believed only when the settling time has passed; where the far side keeps keys,
-//! sending again is safe at once. Resends are bounded, then the call parks.
+//! `absent` is believed only when the settling time had passed as the far side was asked; where it
+//! keeps keys, sending again is safe at once. Nothing is taken back before that time either: a
+//! request that is done behind its undo stays. Resends are bounded, then the call parks.
 
 use stoplog_model::outcome::Finding;
 use stoplog_model::{Class, Reason};
@@ -32,7 +33,8 @@ pub struct Doubt {
     pub settles_within_ms: u64,
     /// When the effect may last have been under way, milliseconds since the Unix epoch.
     pub since_ms: u64,
-    /// Wall clock, milliseconds since the Unix epoch.
+    /// Wall clock, milliseconds since the Unix epoch. With a finding: as it was when the far side
+    /// was asked, because what it showed then says nothing about the time since.
     pub now_ms: u64,
     /// How often the effect was sent.
     pub sent: u32,
@@ -95,7 +97,10 @@ pub fn cure(doubt: &Doubt) -> Cure {
         Some(Finding::Absent) => bounded(doubt),
         Some(Finding::Unknown { .. }) if doubt.keeps_keys => bounded(doubt),
         Some(Finding::Unknown { .. }) if doubt.class == Class::Reversible => {
-            if doubt.undone < UNDO_LIMIT {
+            if doubt.undone < UNDO_LIMIT && doubt.now_ms < settled_at {
+                // Taken back too early, it would be done behind the undo, and then once more.
+                Cure::WaitUntil(settled_at)
+            } else if doubt.undone < UNDO_LIMIT {
                 Cure::Undo
             } else {
                 Cure::Park(
@@ -206,6 +211,28 @@ mod tests {
             ..early
         };
         assert_eq!(cure(&keeps), Cure::SendAgain);
+    }
+
+    #[test]
+    fn nothing_is_taken_back_while_it_may_still_be_done() {
+        let early = Doubt {
+            now_ms: 999,
+            ..doubt(Class::Reversible, false, unknown())
+        };
+        assert_eq!(cure(&early), Cure::WaitUntil(1000));
+        let over = Doubt {
+            now_ms: 1000,
+            ..early.clone()
+        };
+        assert_eq!(cure(&over), Cure::Undo);
+        let often = Doubt {
+            undone: UNDO_LIMIT,
+            ..early
+        };
+        assert!(matches!(
+            cure(&often),
+            Cure::Park(Reason::ResendExhausted, _)
+        ));
     }
 
     #[test]

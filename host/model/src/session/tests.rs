@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::digest::Digest;
-use crate::effect::Request;
+use crate::effect::{Outcome, Request, Response};
 use crate::id::{SessionId, Tenant, TraceId};
 use crate::money::UsdMicros;
 use crate::turn::FinishReason;
@@ -291,4 +291,53 @@ fn doubt_is_not_forgotten_by_a_resend_that_did_not_leave() {
     );
     assert!(in_doubt(resent(vec![outcome(1), probe(false)])));
     assert!(!in_doubt(resent(vec![outcome(1), probe(true)])));
+}
+
+/// The far side did it, an undo was sent, and nobody knows of the undo: a person who finds nothing
+/// there means that the undo was done. The answer from before it counts for nothing.
+#[test]
+fn not_done_behind_an_undo_in_doubt_is_believed() {
+    let labelled = |event: Event, label: &str| match event {
+        Event::IntentRecorded(e) => Event::IntentRecorded(IntentRecorded {
+            label: label.into(),
+            ..e
+        }),
+        other => other,
+    };
+    let done = Event::OutcomeRecorded(OutcomeRecorded {
+        position: AT,
+        label: String::new(),
+        attempt: 1,
+        outcome: Outcome::Answered {
+            response: Response {
+                status: 201,
+                headers: vec![],
+                body: vec![],
+            },
+        },
+        latency_ms: 1,
+    });
+    let parked = Event::Parked(Parked {
+        position: AT,
+        reason: Reason::DoubtUnresolvable,
+        detail: String::new(),
+    });
+    let not_done = Event::ParkResolved(ParkResolved {
+        position: AT,
+        resolution: Resolution::NotDone,
+        by: "lead".into(),
+        note: String::new(),
+    });
+    let void = |between: Vec<Event>| {
+        let start = vec![turn(1), intent("k", 1, None), done.clone()];
+        let end = vec![parked.clone(), not_done.clone()];
+        let session = Session::fold(&records([start, between, end].concat()));
+        let session = session.expect("legal").expect("some");
+        session.call(AT).expect("a call").effects[0].void
+    };
+    assert!(!void(vec![]), "what was answered stays in force");
+    let other = labelled(intent("k.other", 1, None), "other");
+    assert!(!void(vec![other]), "another doubt says nothing about it");
+    let undo = labelled(intent("k.undo", 1, None), UNDO_LABEL);
+    assert!(void(vec![undo]));
 }
