@@ -269,10 +269,7 @@ impl FaultState {
             offset,
             bytes,
         };
-        self.unsynced
-            .entry(path.to_owned())
-            .or_default()
-            .push(undo);
+        self.unsynced.entry(path.to_owned()).or_default().push(undo);
     }
 
     /// What was written is durable: nothing can take it back.

@@ -141,11 +141,7 @@ impl Log {
 }
 
 /// All files below `dir`, but for shared memory, which SQLite makes anew from the WAL.
-fn collect(
-    root: &Path,
-    dir: &Path,
-    found: &mut BTreeMap<PathBuf, Arc<Vec<u8>>>,
-) -> io::Result<()> {
+fn collect(root: &Path, dir: &Path, found: &mut BTreeMap<PathBuf, Arc<Vec<u8>>>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let path = entry.path();
