@@ -11,11 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use libsqlite3_sys as sys;
 use sys::{sqlite3_file, sqlite3_int64, sqlite3_io_methods, sqlite3_vfs};
 
+use crate::open::OpenFile;
 use crate::watch::{self, Role};
 
 /// What of the machine's file system SQLite may rely on. No more than this is modelled, so a
@@ -36,13 +37,15 @@ unsafe impl Sync for Installed {}
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
 
-/// Makes the shim the default VFS of this process, once. Connections that are open already are
-/// not seen by it.
+/// Makes the shim the default VFS of this process, once; watching a directory does it, too.
+///
+/// Connections that are open by then are not seen by it, and a directory with one cannot be
+/// watched. So what opens a database before it watches the directory calls this first.
 ///
 /// # Panics
 ///
 /// When SQLite has no VFS "unix", or cannot register one.
-pub(crate) fn install() {
+pub fn install() {
     INSTALLED.get_or_init(|| {
         // SAFETY: the name is a C string; SQLite initialises itself on the first call.
         let unix = unsafe { sys::sqlite3_vfs_find(c"unix".as_ptr()) };
@@ -74,13 +77,7 @@ fn unix() -> *mut sqlite3_vfs {
 struct ShimFile {
     base: sqlite3_file,
     /// Null for files without a name and those that are deleted on close.
-    watched: *const Watched,
-}
-
-/// What the shim knows about a file with a name.
-struct Watched {
-    path: Arc<Path>,
-    file: watch::Opened,
+    watched: *const OpenFile,
 }
 
 /// The file of "unix", for as long as one call lasts.
@@ -165,7 +162,7 @@ unsafe fn path_of<'a>(name: *const c_char) -> Option<&'a Path> {
 /// # Safety
 ///
 /// `file` is a `ShimFile` that `open` has filled, and outlives the result.
-unsafe fn watched<'a>(file: *mut sqlite3_file) -> Option<&'a Watched> {
+unsafe fn watched<'a>(file: *mut sqlite3_file) -> Option<&'a OpenFile> {
     // SAFETY: the layout is as the caller promises; a pointer that is not null came from a box
     // that only `close` frees.
     unsafe { (*file.cast::<ShimFile>()).watched.as_ref() }
@@ -193,20 +190,19 @@ unsafe extern "C" fn open(
         };
         let role = Role::from_flags(flags);
         let creates = flags & sys::SQLITE_OPEN_CREATE != 0;
-        let (code, opened) = match (path_of(name), role) {
-            (Some(path), Some(role)) => {
-                let (code, file) = watch::open(path, role, creates, &real, open_real);
-                let path = Arc::from(path);
-                (code, Some(Watched { path, file }))
-            }
-            _ => (open_real(), None),
+        let shim = &mut *file.cast::<ShimFile>();
+        let code = match (path_of(name), role) {
+            (Some(path), Some(role)) => match watch::open(path, role, creates, &real, open_real) {
+                Ok(opened) => {
+                    shim.watched = Box::into_raw(Box::new(opened));
+                    sys::SQLITE_OK
+                }
+                Err(code) => code,
+            },
+            _ => open_real(),
         };
         if code == sys::SQLITE_OK {
-            let shim = &mut *file.cast::<ShimFile>();
             shim.base.pMethods = &raw const METHODS;
-            if let Some(opened) = opened {
-                shim.watched = Box::into_raw(Box::new(opened));
-            }
         }
         code
     }
@@ -252,7 +248,7 @@ unsafe extern "C" fn write(
         let len = usize::try_from(len).expect("a length");
         let bytes = slice::from_raw_parts(bytes.cast::<u8>(), len);
         match watched(file) {
-            Some(w) => watch::write(&w.path, &real, bytes, offset),
+            Some(w) => watch::write(w, &real, bytes, offset),
             None => real.write(bytes, offset),
         }
     }
@@ -263,7 +259,7 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, len: sqlite3_int64) -> c_
     unsafe {
         let real = RealFile::behind(file);
         match watched(file) {
-            Some(w) => watch::truncate(&w.path, &real, len),
+            Some(w) => watch::truncate(w, &real, len),
             None => real.truncate(len),
         }
     }
@@ -274,7 +270,7 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     unsafe {
         let real = RealFile::behind(file);
         match watched(file) {
-            Some(w) => watch::sync(&w.path, &w.file, &real, flags),
+            Some(w) => watch::sync(w, &real, flags),
             None => real.sync(flags),
         }
     }

@@ -147,8 +147,9 @@ impl<'a> Images<'a> {
         if let Entry::Mark(n) = entry {
             self.marks.insert(*n);
         }
-        if !matches!(entry, Entry::Write { .. } | Entry::Truncate { .. }) {
-            self.seen.clear();
+        match entry {
+            Entry::Write { .. } | Entry::Truncate { .. } | Entry::Open { .. } => {}
+            _ => self.seen.clear(),
         }
         self.point += 1;
         self.tried = 0;
@@ -333,3 +334,6 @@ fn sectors(offset: u64, len: usize) -> impl Iterator<Item = std::ops::Range<usiz
         Some(range)
     })
 }
+
+#[cfg(test)]
+mod tests;

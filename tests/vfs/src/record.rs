@@ -164,7 +164,10 @@ pub struct Recording {
 
 impl Recording {
     /// Records what happens below `dir` from here on. What is there already is taken as durable,
-    /// files that are not SQLite's included.
+    /// files that are not SQLite's included. So start it while nothing is being written.
+    ///
+    /// The files are read. On unix that ends the locks which this process has on databases that
+    /// are open, towards other processes: where that matters, start before they are opened.
     ///
     /// # Errors
     ///

@@ -8,13 +8,13 @@ use std::ffi::c_int;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use libsqlite3_sys as sys;
 
 use crate::faults::{FaultState, Kind, Op};
 use crate::ffi::{self, RealFile};
+use crate::open::{self, OpenFile};
 use crate::record::{Entry, Log};
 
 /// Why a directory could not be watched.
@@ -26,6 +26,10 @@ pub enum WatchError {
     Nested(PathBuf),
     /// The directory has one of this sort already: a recording, faults, or a watcher of syncs.
     Taken(PathBuf),
+    /// This database is open in this process, around the VFS: it was opened before the VFS was
+    /// installed, or through another one by name. What is done to it would not be seen. (Found
+    /// where there is `/proc`.)
+    Unseen(PathBuf),
 }
 
 impl std::fmt::Display for WatchError {
@@ -36,6 +40,13 @@ impl std::fmt::Display for WatchError {
                 write!(f, "{} is watched, above or below it", other.display())
             }
             WatchError::Taken(dir) => write!(f, "{} has one of this sort", dir.display()),
+            WatchError::Unseen(file) => {
+                write!(
+                    f,
+                    "{} is open around the VFS: install it first",
+                    file.display()
+                )
+            }
         }
     }
 }
@@ -149,6 +160,9 @@ impl Dir {
                 return Err(WatchError::Nested(other.path.clone()));
             }
         }
+        if let Some(file) = open::unseen_below(&path) {
+            return Err(WatchError::Unseen(file));
+        }
         let dir = Arc::new(Dir {
             path,
             state: Mutex::default(),
@@ -201,37 +215,32 @@ impl State {
     }
 }
 
-/// What is to be remembered of an open file.
-pub(crate) struct Opened {
-    /// "unix" syncs the directory with the first sync of a journal or WAL that it was to create.
-    owes_dir_sync: AtomicBool,
-}
-
 pub(crate) fn open(
     path: &Path,
     role: Role,
     creates: bool,
     real: &RealFile,
     open_real: impl FnOnce() -> c_int,
-) -> (c_int, Opened) {
-    let opened = Opened {
-        owes_dir_sync: AtomicBool::new(creates && role != Role::Database),
-    };
+) -> Result<OpenFile, c_int> {
     let Some(dir) = Dir::above(path) else {
-        return (open_real(), opened);
+        return match open_real() {
+            sys::SQLITE_OK => Ok(OpenFile::new(path, role, creates)),
+            code => Err(code),
+        };
     };
     let mut state = dir.lock();
     if let Some(kind) = state.hit(Op::Open) {
-        return (kind.code(), opened);
+        return Err(kind.code());
     }
     let was_there = path.exists();
     let code = open_real();
-    if code == sys::SQLITE_OK
-        && let Some(log) = &mut state.log
-    {
+    if code != sys::SQLITE_OK {
+        return Err(code);
+    }
+    if let Some(log) = &mut state.log {
         log.opened(dir.relative(path), role, was_there, || contents(real));
     }
-    (code, opened)
+    Ok(OpenFile::new(path, role, creates))
 }
 
 /// All that a file has, for one that the log meets for the first time.
@@ -257,7 +266,8 @@ pub(crate) fn delete(path: &Path, sync_dir: bool, delete_real: impl FnOnce() -> 
     code
 }
 
-pub(crate) fn write(path: &Path, real: &RealFile, bytes: &[u8], offset: i64) -> c_int {
+pub(crate) fn write(file: &OpenFile, real: &RealFile, bytes: &[u8], offset: i64) -> c_int {
+    let path = file.path();
     let Some(dir) = Dir::above(path) else {
         return real.write(bytes, offset);
     };
@@ -284,7 +294,8 @@ pub(crate) fn write(path: &Path, real: &RealFile, bytes: &[u8], offset: i64) -> 
     failure.map_or(sys::SQLITE_OK, Kind::code)
 }
 
-pub(crate) fn truncate(path: &Path, real: &RealFile, len: i64) -> c_int {
+pub(crate) fn truncate(file: &OpenFile, real: &RealFile, len: i64) -> c_int {
+    let path = file.path();
     let Some(dir) = Dir::above(path) else {
         return real.truncate(len);
     };
@@ -307,11 +318,12 @@ pub(crate) fn truncate(path: &Path, real: &RealFile, len: i64) -> c_int {
     code
 }
 
-pub(crate) fn sync(path: &Path, file: &Opened, real: &RealFile, flags: c_int) -> c_int {
+pub(crate) fn sync(file: &OpenFile, real: &RealFile, flags: c_int) -> c_int {
+    let path = file.path();
     let Some(dir) = Dir::above(path) else {
         let code = real.sync(flags);
         if code == sys::SQLITE_OK {
-            file.owes_dir_sync.store(false, Ordering::Relaxed);
+            file.pay_dir_sync();
         }
         return code;
     };
@@ -334,7 +346,7 @@ pub(crate) fn sync(path: &Path, file: &Opened, real: &RealFile, flags: c_int) ->
     let mut state = dir.lock();
     let code = real.sync(flags);
     if code == sys::SQLITE_OK {
-        let sync_dir = file.owes_dir_sync.swap(false, Ordering::Relaxed);
+        let sync_dir = file.pay_dir_sync();
         if let Some(faults) = &mut state.faults {
             faults.synced(path);
         }

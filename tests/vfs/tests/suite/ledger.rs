@@ -31,6 +31,7 @@ pub(crate) const WAL_FULL: Mode = Mode {
 
 /// Opens through the default VFS, as the product does. A new file gets its tables.
 pub(crate) fn open(dir: &Path, mode: Mode) -> rusqlite::Result<Connection> {
+    stoplog_vfs::install();
     let c = Connection::open(dir.join(FILE))?;
     c.pragma_update(None, "journal_mode", mode.journal)?;
     c.pragma_update(None, "synchronous", mode.synchronous)?;

@@ -57,7 +57,6 @@ fn tally(recorded: &Recorded, seed: u64, per_point: usize) -> Tally {
         let text = format!("{damage:?} at {}", image.description);
         tally.first.get_or_insert(text);
     }
-    println!("{tally:?}");
     tally
 }
 
