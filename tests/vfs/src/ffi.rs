@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use libsqlite3_sys as sys;
 use sys::{sqlite3_file, sqlite3_int64, sqlite3_io_methods, sqlite3_vfs};
@@ -24,18 +24,29 @@ use crate::watch::{self, Role};
 const CHARACTERISTICS: c_int =
     sys::SQLITE_IOCAP_POWERSAFE_OVERWRITE | sys::SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN;
 
-/// The VFS behind ours, and ours; both live as long as the process.
-struct Installed {
-    unix: *mut sqlite3_vfs,
-}
+/// The VFS behind ours.
+struct Unix(*mut sqlite3_vfs);
 
 // SAFETY: the pointer is to the static VFS "unix" of SQLite, which is never unregistered and is
 // only read; its functions may be called from any thread.
-unsafe impl Send for Installed {}
+unsafe impl Send for Unix {}
 // SAFETY: as above.
-unsafe impl Sync for Installed {}
+unsafe impl Sync for Unix {}
 
-static INSTALLED: OnceLock<Installed> = OnceLock::new();
+/// Set before ours is registered: another thread may use that at once.
+static UNIX: OnceLock<Unix> = OnceLock::new();
+
+static REGISTERED: Once = Once::new();
+
+fn unix() -> *mut sqlite3_vfs {
+    let find = || {
+        // SAFETY: the name is a C string; SQLite initialises itself on the first call.
+        let unix = unsafe { sys::sqlite3_vfs_find(c"unix".as_ptr()) };
+        assert!(!unix.is_null(), "SQLite has no VFS \"unix\"");
+        Unix(unix)
+    };
+    UNIX.get_or_init(find).0
+}
 
 /// Makes the shim the default VFS of this process, once; watching a directory does it, too.
 ///
@@ -46,14 +57,11 @@ static INSTALLED: OnceLock<Installed> = OnceLock::new();
 ///
 /// When SQLite has no VFS "unix", or cannot register one.
 pub fn install() {
-    INSTALLED.get_or_init(|| {
-        // SAFETY: the name is a C string; SQLite initialises itself on the first call.
-        let unix = unsafe { sys::sqlite3_vfs_find(c"unix".as_ptr()) };
-        assert!(!unix.is_null(), "SQLite has no VFS \"unix\"");
+    REGISTERED.call_once(|| {
         // SAFETY: `unix` points to a whole `sqlite3_vfs`, which is plain data. The functions that
-        // are taken over with it read of their VFS argument only `pAppData` and `zName`, which
-        // stay; SQLite itself registers "unix-excl" and others over the same functions.
-        let mut ours = unsafe { *unix };
+        // are taken over read of their VFS `pAppData` and `mxPathname` at most, which stay;
+        // SQLite itself registers "unix-excl" and others over the same functions.
+        let mut ours = unsafe { *unix() };
         let behind = usize::try_from(ours.szOsFile).expect("the size of a file");
         ours.szOsFile = c_int::try_from(size_of::<ShimFile>() + behind).expect("a small size");
         ours.pNext = ptr::null_mut();
@@ -64,12 +72,7 @@ pub fn install() {
         // SAFETY: `ours` is whole and is never freed.
         let code = unsafe { sys::sqlite3_vfs_register(ours, 1) };
         assert_eq!(code, sys::SQLITE_OK, "the VFS was not registered");
-        Installed { unix }
     });
-}
-
-fn unix() -> *mut sqlite3_vfs {
-    INSTALLED.get().expect("only called once installed").unix
 }
 
 /// An opened file. The file of "unix" follows in memory.
