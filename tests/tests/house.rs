@@ -21,6 +21,8 @@ const HEADINGS: [&str; 3] = ["## What happened", "## What the host did", "## Wha
 const IMPORTS: &[(&str, &[&str])] = &[
     // No code: one set of features for what wasmtime is built from.
     ("stoplog-feature-union", &[]),
+    // For tests. It knows SQLite, and nothing of ours.
+    ("stoplog-vfs", &[]),
     ("stoplog-model", &[]),
     ("stoplog-policy", &["stoplog-model"]),
     ("stoplog-journal", &["stoplog-model", "stoplog-policy"]),
@@ -97,6 +99,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         "rusqlite",
         &["stoplog-store", "nimbus-pay", "stoplog-tests"],
     ),
+    ("libsqlite3-sys", &["stoplog-vfs"]),
     ("reqwest", &["stoplog-egress"]),
     ("rustls", &["stoplog-egress"]),
     ("clap", &["stoplog", "nimbus-pay"]),
