@@ -109,7 +109,7 @@ pub(crate) struct Resume {
     #[arg(long)]
     pub(crate) all: bool,
     /// With --all: sessions at work at once.
-    #[arg(long, value_name = "N", default_value_t = 16, requires = "all",
+    #[arg(long, value_name = "N", default_value_t = 16, conflicts_with = "session",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) concurrency: u16,
     /// The scripted model's file; wins over the configuration's.
