@@ -480,3 +480,49 @@ fn resume_all_is_stopped_in_order_and_taken_up_again() -> anyhow::Result<()> {
     ensure!(world.far.acts_done()? == 8);
     Ok(())
 }
+
+/// The far side forgot the second of two settled writes. A shutdown while the first is confirmed
+/// must not make the second one trusted.
+#[test]
+fn what_a_shutdown_left_unconfirmed_is_confirmed_by_the_next_run() -> anyhow::Result<()> {
+    let world = world("probed", 2)?;
+    world.host_dies(&run_args("s"), "observation_durable:after:2")?;
+    world.far.ask("DELETE", "/acts/by-key/act_s_1", None)?;
+    let slow = json!({
+        "path": "/acts/by-key/{key}", "mode": "hold_answer", "times": 1, "delay_ms": 3_000,
+    });
+    world.far.ask("POST", "/admin/misbehave", Some(&slow))?;
+    let host = world.command(&["resume", "s"]).spawn()?;
+    wait_for("the first question", || {
+        let faults = world.far.ask("GET", "/admin/misbehave", None).ok()?;
+        faults["faults"].as_array()?.is_empty().then_some(())
+    })?;
+    signal(&host, "TERM")?;
+    let stopped = said(host.wait_with_output()?)?;
+    ensure!(stopped.code == Some(0), "{stopped:?}");
+    ensure!(stopped.json["reason"] == "shutting_down", "{stopped:?}");
+    ensure!(stopped.json["status"] == "active", "{stopped:?}");
+    let resumed = world.host(&["resume", "s"])?;
+    ensure!(resumed.json["after_crash"] == false, "{resumed:?}");
+    ensure!(resumed.json["reason"] == "ledger_mismatch", "{resumed:?}");
+    ensure!(resumed.code == Some(3), "{resumed:?}");
+    Ok(())
+}
+
+#[test]
+fn arguments_that_do_not_go_together_are_refused() -> anyhow::Result<()> {
+    let world = world("keyed", 1)?;
+    for args in [
+        &["resume"][..],
+        &["resume", "s", "--all"],
+        &["resume", "s", "--concurrency", "2"],
+        &["resume", "--all", "--concurrency", "0"],
+        &[
+            "run", "--tenant", "t", "--admit", "--script", "x.json", "do it",
+        ],
+    ] {
+        let said = world.host(args)?;
+        ensure!(said.code == Some(2), "{args:?}: {said:?}");
+    }
+    Ok(())
+}
