@@ -11,8 +11,11 @@ use stoplog_model::port::{Clock, Moment, Stage};
 use stoplog_model::turn::{Admission, FailureClass};
 use stoplog_model::{ApprovalId, Position, Reason, TraceId};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::prompt;
-use crate::step::{Step, next};
+use crate::step::{Step, next, owes_confirmation};
+use crate::tally::{Calls, Tally};
 
 /// What makes a run this one.
 #[derive(Debug, Clone)]
@@ -37,6 +40,8 @@ pub struct Driver {
     dispatcher: Dispatcher,
     model: Arc<dyn Model>,
     clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+    tally: Tally,
 }
 
 impl Driver {
@@ -46,7 +51,24 @@ impl Driver {
             dispatcher,
             model,
             clock,
+            shutdown: CancellationToken::new(),
+            tally: Tally::default(),
         }
+    }
+
+    /// The same, told when the host shuts down. From then on nothing new is begun: every run ends
+    /// with [`Reason::ShuttingDown`] as soon as its calls under way have ended.
+    pub fn with_shutdown(self, shutdown: CancellationToken) -> Driver {
+        Driver {
+            dispatcher: self.dispatcher.with_shutdown(shutdown.clone()),
+            shutdown,
+            ..self
+        }
+    }
+
+    /// How many calls began and ended, of all sessions.
+    pub fn calls(&self) -> Calls {
+        self.tally.calls()
     }
 
     /// Takes a session as far as it gets: its first run, or a resume. Everything that it needs to
@@ -56,24 +78,28 @@ impl Driver {
         journal: &Arc<SessionJournal>,
         spec: RunSpec,
     ) -> Result<Ended, JournalError> {
-        let started = journal.read(|session| {
+        let (started, to_confirm) = journal.read(|session| {
             let before = session.last_run();
-            RunStarted {
+            let started = RunStarted {
                 trace_id: spec.trace_id,
                 host: spec.host,
                 resumed_from: before.map(|r| r.started.trace_id.clone()),
                 at_iteration: session.current_iteration(),
                 after_crash: before.is_some_and(|r| r.ended.is_none()),
-            }
+            };
+            (started, owes_confirmation(session))
         });
-        let after_crash = started.after_crash;
         journal.append(vec![Event::RunStarted(started)]).await?;
-        if after_crash && let Some(ended) = self.confirm_writes(journal).await? {
+        if to_confirm && let Some(ended) = self.confirm_writes(journal).await? {
             return Ok(ended);
         }
         loop {
             let step = journal.read(next);
             let ended = match step {
+                // An answer that is there is delivered; nothing else is begun.
+                Step::AskModel { .. } | Step::Run(_) if self.shutdown.is_cancelled() => {
+                    Some(self.interrupt(journal, Wait::ShuttingDown).await?)
+                }
                 Step::AskModel { iteration } => self.ask_model(journal, iteration).await?,
                 Step::Run(positions) => self.run_calls(journal, positions).await?,
                 Step::Finish { answer } => Some(self.end(journal, success(answer), None).await?),
@@ -92,7 +118,8 @@ impl Driver {
         }
     }
 
-    /// After a crash every settled write is asked for at the far side (requirement 16).
+    /// After a crash every settled write is asked for at the far side (requirement 16). A shutdown
+    /// in between leaves the rest to the next run: see [`owes_confirmation`].
     async fn confirm_writes(
         &self,
         journal: &Arc<SessionJournal>,
@@ -108,8 +135,14 @@ impl Driver {
         });
         let mut wait = None;
         for position in settled {
+            if self.shutdown.is_cancelled() {
+                break;
+            }
             let disagreement = self.dispatcher.confirm(journal, position).await?;
             wait = wait.or(disagreement);
+        }
+        if self.shutdown.is_cancelled() {
+            wait = Some(Wait::ShuttingDown);
         }
         match wait {
             Some(wait) => Ok(Some(self.interrupt(journal, wait).await?)),
@@ -125,9 +158,13 @@ impl Driver {
         // The model is shown every turn, those that a snapshot left out too.
         journal.recall().await?;
         let request = journal.read(|session| prompt::request(session, iteration));
-        let turn = match self.model.turn(&request, &*self.clock).await {
-            Ok(turn) => turn,
-            Err(error) => {
+        // Nothing durable depends on an answer that is still being written: it is dropped, and
+        // asked for again by the next run.
+        let asked = self.model.turn(&request, &*self.clock);
+        let turn = match self.shutdown.run_until_cancelled(asked).await {
+            None => return Ok(None),
+            Some(Ok(turn)) => turn,
+            Some(Err(error)) => {
                 let event = Event::ModelFailed(ModelFailed {
                     iteration,
                     model_id: self.model.model_id().to_owned(),
@@ -163,14 +200,10 @@ impl Driver {
         journal: &Arc<SessionJournal>,
         positions: Vec<Position>,
     ) -> Result<Option<Ended>, JournalError> {
-        let all = positions.into_iter().map(|p| async move {
-            let dispatched = self.dispatcher.dispatch(journal, p).await;
-            journal.reached(Stage::ReplyGiven, Moment::Before, Some(p));
-            dispatched
-        });
+        let all = positions.into_iter().map(|p| self.run_call(journal, p));
         let mut wait = None;
         for dispatched in join_all(all).await {
-            if let Dispatched::Waits(waits) = dispatched? {
+            if let Some(Dispatched::Waits(waits)) = dispatched? {
                 wait = wait.or(Some(waits));
             }
         }
@@ -179,6 +212,21 @@ impl Driver {
             Some(wait) => Ok(Some(self.interrupt(journal, wait).await?)),
             None => Ok(None),
         }
+    }
+
+    /// One call; none when the host is shutting down and it was not begun.
+    async fn run_call(
+        &self,
+        journal: &Arc<SessionJournal>,
+        position: Position,
+    ) -> Result<Option<Dispatched>, JournalError> {
+        if self.shutdown.is_cancelled() {
+            return Ok(None);
+        }
+        let _under_way = self.tally.begin();
+        let dispatched = self.dispatcher.dispatch(journal, position).await?;
+        journal.reached(Stage::ReplyGiven, Moment::Before, Some(position));
+        Ok(Some(dispatched))
     }
 
     async fn interrupt(
@@ -193,6 +241,11 @@ impl Driver {
                 Some(id),
             ),
             Wait::Parked(reason) => (reason, "a call is parked for a person".into(), None),
+            Wait::ShuttingDown => (
+                Reason::ShuttingDown,
+                "the host was told to stop; nothing is under way".into(),
+                None,
+            ),
         };
         let ended = RunEnded {
             outcome: RunOutcome::Interrupt,

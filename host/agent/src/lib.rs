@@ -5,6 +5,8 @@
 //! * [`Driver`] performs steps until the run ends: with an answer, with an error, or waiting for a
 //!   person. It keeps no state of its own: kill it anywhere, and another driver goes on from the
 //!   journal.
+//! * A host that shuts down tells the driver: it takes no new step, waits for the calls that are
+//!   under way, and ends the run with `shutting_down`.
 //!
 //! Topology: a ReAct loop with parallel reads and chained writes. Its signature crack is the
 //! runaway iteration; here the iteration limit stops it.
@@ -12,9 +14,11 @@
 mod driver;
 mod prompt;
 mod step;
+mod tally;
 
 pub use driver::{Driver, Ended, RunSpec};
-pub use step::{Step, next};
+pub use step::{Step, next, owes_confirmation};
+pub use tally::Calls;
 
 /// Turns of one session at most, unless the config says otherwise (requirement 102: 10 to 25 for
 /// most workflows).

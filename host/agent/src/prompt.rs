@@ -20,6 +20,7 @@ pub(crate) fn request(session: &Session, iteration: u32) -> TurnRequest {
         .collect();
     let system_prompt = session.started.system_prompt.clone();
     TurnRequest {
+        session: session.started.session.clone(),
         iteration,
         prompt_version_hash: prompt_version_hash(&system_prompt, &tools),
         system_prompt,

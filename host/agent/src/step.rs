@@ -88,5 +88,20 @@ fn is_read(session: &Session, call: &CallState) -> bool {
         .is_none_or(|pin| !pin.class.writes())
 }
 
+/// Whether settled writes have to be confirmed at the far side before a run goes on: a run died,
+/// and no later one can be said to have confirmed them all. A run that was shut down may still
+/// have been at it; one that ended in another way had done it first.
+pub fn owes_confirmation(session: &Session) -> bool {
+    for run in session.runs.iter().rev() {
+        match &run.ended {
+            None => return true,
+            Some(ended) if ended.reason != Some(Reason::ShuttingDown) => return false,
+            Some(_) if run.started.after_crash => return true,
+            Some(_) => {}
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests;

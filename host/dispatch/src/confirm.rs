@@ -5,7 +5,6 @@
 //! building on sand.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use stoplog_journal::{JournalError, SessionJournal};
 use stoplog_model::event::ProbePurpose;
@@ -15,7 +14,8 @@ use stoplog_model::{Position, Reason};
 use crate::dispatcher::{Dispatched, Dispatcher, Wait};
 
 impl Dispatcher {
-    /// Confirms one settled write. `Some`: the two disagree, and the call is parked.
+    /// Confirms one settled write. `Some`: the two disagree, and the call is parked; or the host
+    /// is shutting down, and it is not confirmed.
     pub async fn confirm(
         &self,
         journal: &Arc<SessionJournal>,
@@ -37,7 +37,9 @@ impl Dispatcher {
         let mut finding = self.probe(&passage, ProbePurpose::Confirm, settled).await?;
         if finding == Finding::Absent && !settled {
             let wait_ms = settled_at.saturating_sub(self.clock.now_ms());
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            if !self.pause(wait_ms).await {
+                return Ok(Some(Wait::ShuttingDown));
+            }
             finding = self.probe(&passage, ProbePurpose::Confirm, true).await?;
         }
         let (reason, detail) = match finding {

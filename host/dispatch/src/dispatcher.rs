@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stoplog_egress::{Egress, Grant};
 use stoplog_journal::{JournalError, Observation, SessionJournal};
@@ -14,6 +15,7 @@ use stoplog_model::port::{Clock, Entry, Returned, Runner};
 use stoplog_model::session::CallState;
 use stoplog_model::{ApprovalId, Position, Reason, Session};
 use stoplog_policy::{ApprovalRules, Clearance, Facts, Judgement, judge};
+use tokio_util::sync::CancellationToken;
 
 use crate::execute::{Executed, Mode};
 use crate::gate::Rights;
@@ -34,6 +36,9 @@ pub enum Wait {
     Approval(ApprovalId),
     /// For a decision about a parked call.
     Parked(Reason),
+    /// For the next host: this one is shutting down, and would have sent something again. Nothing
+    /// is under way.
+    ShuttingDown,
 }
 
 /// How far a call got.
@@ -51,9 +56,10 @@ pub struct Dispatcher {
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) egress: Egress,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) rules: ApprovalRules,
+    pub(crate) rules: Arc<ApprovalRules>,
     pub(crate) access: BTreeMap<String, Access>,
     pub(crate) schemas: Schemas,
+    shutdown: CancellationToken,
 }
 
 /// A call on its way: what every step needs to know.
@@ -81,17 +87,30 @@ impl Dispatcher {
         runner: Arc<dyn Runner>,
         egress: Egress,
         clock: Arc<dyn Clock>,
-        rules: ApprovalRules,
+        rules: impl Into<Arc<ApprovalRules>>,
         access: BTreeMap<String, Access>,
     ) -> Dispatcher {
         Dispatcher {
             runner,
             egress,
             clock,
-            rules,
+            rules: rules.into(),
             access,
             schemas: Schemas::default(),
+            shutdown: CancellationToken::new(),
         }
+    }
+
+    /// The same, told when the host shuts down: then no recovery waits to send again.
+    pub fn with_shutdown(self, shutdown: CancellationToken) -> Dispatcher {
+        Dispatcher { shutdown, ..self }
+    }
+
+    /// Waits before something is sent or asked again. `false`: the host is shutting down, nothing
+    /// is under way, and the next host goes on from the journal.
+    pub(crate) async fn pause(&self, ms: u64) -> bool {
+        let pause = tokio::time::sleep(Duration::from_millis(ms));
+        self.shutdown.run_until_cancelled(pause).await.is_some()
     }
 
     /// Takes a call as far as it gets. Safe to call again after a crash, or after a wait.

@@ -3,8 +3,6 @@
 //! Every step is journalled before the next is taken, so a crash in the middle of a recovery is
 //! met by the same rules as the crash before it.
 
-use std::time::Duration;
-
 use stoplog_journal::JournalError;
 use stoplog_model::Reason;
 use stoplog_model::event::{CallResult, Event, ProbePurpose, Probed, Undone};
@@ -15,7 +13,7 @@ use stoplog_model::session::{CallState, EffectState};
 use stoplog_policy::recovery::{Cure, Doubt, cure, pause_before_sending_ms};
 use stoplog_policy::{Clearance, Facts, Judgement, aftermath, judge};
 
-use crate::dispatcher::{Dispatched, Dispatcher, Passage};
+use crate::dispatcher::{Dispatched, Dispatcher, Passage, Wait};
 use crate::execute::{Executed, Mode};
 use crate::gate::Rights;
 
@@ -64,7 +62,9 @@ impl Dispatcher {
                 }
                 Cure::WaitUntil(ms) => {
                     let wait_ms = ms.saturating_sub(self.clock.now_ms());
-                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                    if !self.pause(wait_ms).await {
+                        return Ok(Dispatched::Waits(Wait::ShuttingDown));
+                    }
                     finding = None;
                 }
                 Cure::Accept(output) => match self.schemas.output(&passage.pin, &output) {
@@ -78,7 +78,9 @@ impl Dispatcher {
                 },
                 Cure::SendAgain => {
                     let pause_ms = pause_before_sending_ms(doubt.sent, after_crash && rounds == 1);
-                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                    if !self.pause(pause_ms).await {
+                        return Ok(Dispatched::Waits(Wait::ShuttingDown));
+                    }
                     match self.run_again(passage).await? {
                         Executed::Over(dispatched) => return Ok(dispatched),
                         Executed::Doubt(e) => error = e.or(error),
@@ -87,9 +89,12 @@ impl Dispatcher {
                     rounds += 1;
                 }
                 Cure::Undo => {
-                    if rounds > 1 {
-                        let pause_ms = pause_before_sending_ms(doubt.sent, false);
-                        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                    let pause_ms = match rounds {
+                        1 => 0,
+                        _ => pause_before_sending_ms(doubt.sent, false),
+                    };
+                    if !self.pause(pause_ms).await {
+                        return Ok(Dispatched::Waits(Wait::ShuttingDown));
                     }
                     if let Some(parked) = self.undo(passage).await? {
                         return Ok(parked);

@@ -26,7 +26,7 @@ use serde_json::Value;
 use stoplog_model::digest::canonical_json;
 use stoplog_model::port::Clock;
 use stoplog_model::turn::{FailedAttempt, FailureClass, FinishReason, Turn};
-use stoplog_model::{Call, Digest};
+use stoplog_model::{Call, Digest, SessionId};
 
 pub use backoff::{Backoff, MAX_ATTEMPTS, MAX_RETRY_AFTER};
 pub use openai::{OpenAi, OpenAiSettings, TURN_DEADLINE, TokenLimitField};
@@ -37,6 +37,8 @@ pub use stoplog_egress::ApiKey;
 /// What a model is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnRequest {
+    /// Whose conversation it is. Providers are not told.
+    pub session: SessionId,
     /// Which turn, counted from 1.
     pub iteration: u32,
     /// The instructions.

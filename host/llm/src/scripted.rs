@@ -30,6 +30,10 @@ const MAX_TEMPERATURE: f64 = 2.0;
 /// Among the turns of an iteration, the first one counts whose `when` fits the latest result of
 /// its tool (no `code`: a result that is no error); else the first one without `when`.
 /// `arguments` may be a string, which is read as what a model wrote: JSON, or not.
+///
+/// In `text` and in the strings of `arguments`, `{{last.TOOL.pointer}}` stands for what the latest
+/// result of the tool has at that JSON pointer, and `{{session}}` for the session's id: so one
+/// script serves many sessions, and each names an act of its own.
 #[derive(Debug, Clone)]
 pub struct Scripted {
     script: Script,
@@ -152,13 +156,13 @@ impl Model for Scripted {
         if turn.latency_ms > 0 {
             tokio::time::sleep(Duration::from_millis(turn.latency_ms)).await;
         }
-        let text = match filled_text(&turn.text, &request.messages)? {
+        let text = match filled_text(&turn.text, request)? {
             Value::String(text) => text,
             other => other.to_string(),
         };
         let mut calls = Vec::new();
         for (ordinal, call) in (0_u32..).zip(&turn.calls) {
-            let arguments = match filled(&call.arguments, &request.messages)? {
+            let arguments = match filled(&call.arguments, request)? {
                 Value::String(raw) => arguments_of(&raw),
                 arguments => arguments,
             };
@@ -215,17 +219,17 @@ fn latest<'a>(messages: &'a [Message], name: &str) -> Option<(&'a Value, Option<
 }
 
 /// A value with its placeholders replaced.
-fn filled(value: &Value, messages: &[Message]) -> Result<Value, ModelError> {
+fn filled(value: &Value, request: &TurnRequest) -> Result<Value, ModelError> {
     Ok(match value {
-        Value::String(text) => filled_text(text, messages)?,
+        Value::String(text) => filled_text(text, request)?,
         Value::Array(items) => {
-            let items = items.iter().map(|item| filled(item, messages));
+            let items = items.iter().map(|item| filled(item, request));
             Value::Array(items.collect::<Result<_, _>>()?)
         }
         Value::Object(fields) => {
             let mut out = serde_json::Map::new();
             for (name, field) in fields {
-                out.insert(name.clone(), filled(field, messages)?);
+                out.insert(name.clone(), filled(field, request)?);
             }
             Value::Object(out)
         }
@@ -235,28 +239,31 @@ fn filled(value: &Value, messages: &[Message]) -> Result<Value, ModelError> {
 
 const OPEN: &str = "{{last.";
 const CLOSE: &str = "}}";
+const SESSION: &str = "{{session}}";
 
 /// A text with its placeholders replaced; one that is nothing but a placeholder keeps the type
-/// of what it stands for.
-fn filled_text(text: &str, messages: &[Message]) -> Result<Value, ModelError> {
+/// of what it stands for. What is put in is not looked through again: a result of a tool that
+/// holds `{{session}}` stays as it is.
+fn filled_text(text: &str, request: &TurnRequest) -> Result<Value, ModelError> {
+    let named = |text: &str| text.replace(SESSION, request.session.as_str());
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, from)) = rest.split_once(OPEN) {
         let (name, after) = from
             .split_once(CLOSE)
             .ok_or_else(|| failed(format!("the placeholder in `{text}` does not end")))?;
-        let value = looked_up(name, messages)?;
+        let value = looked_up(name, &request.messages)?;
         if before.is_empty() && after.is_empty() && out.is_empty() {
             return Ok(value);
         }
-        out.push_str(before);
+        out.push_str(&named(before));
         match value {
             Value::String(value) => out.push_str(&value),
             value => out.push_str(&value.to_string()),
         }
         rest = after;
     }
-    out.push_str(rest);
+    out.push_str(&named(rest));
     Ok(Value::String(out))
 }
 

@@ -144,6 +144,8 @@ reasons! {
     IterationLimit "iteration_limit" "raise max_iterations for new sessions, or give a smaller task";
     /// The model could not be asked.
     ModelUnavailable "model_unavailable" "check the model section of stoplog.toml, and the provider";
+    /// The host was told to stop.
+    ShuttingDown "shutting_down" "resume the session: `stoplog resume SESSION`, or `stoplog resume --all`";
     /// The model's answer cannot be used.
     ModelAnswerUnusable "model_answer_unusable" "look at the finish reason in the trace";
 }

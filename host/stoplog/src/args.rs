@@ -13,10 +13,14 @@ use stoplog_model::{ApprovalId, SessionId, Tenant};
 #[command(
     name = "stoplog",
     version,
-    after_help = "Exit codes:\n  0  done\n  1  the run ended with an error, or the command failed\n  \
+    after_help = "Exit codes:\n  0  done, or shut down in order\n  1  the run ended with an error, or the command failed\n  \
                   2  the command line is wrong\n  3  the run waits for a person (approval or parked call)\n  \
                   4  the configuration, the lock file or a tool is wrong\n  \
-                  5  the journal, the data directory or the session cannot be used now\n\n\
+                  5  the journal, the data directory or the session cannot be used now\n  \
+                  130, 143  ended at once by a second SIGINT or SIGTERM\n\n\
+                  SIGTERM or SIGINT, once: `run` and `resume` begin nothing new, wait for the calls that are\n\
+                  under way ([shutdown] grace_seconds, 30 unless the configuration says otherwise), give\n\
+                  the sessions back, and exit with 0. Go on with `stoplog resume --all`.\n\n\
                   Every error has a reason code, and each code a page in docs/reasons/."
 )]
 pub(crate) struct Args {
@@ -42,7 +46,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Begin a session and run it as far as it gets.
     Run(Run),
-    /// Go on with a session, after a crash, an approval, or a decision about a parked call.
+    /// Go on with a session, after a crash, an approval, or a decision about a parked call; or
+    /// with all that can go on by themselves.
     Resume(Resume),
     /// The sessions in the journal.
     #[command(subcommand)]
@@ -61,6 +66,13 @@ pub(crate) enum Command {
     Trace(Trace),
     /// Say what is wrong with configuration, tools, journal and toolchain, and what to do.
     Doctor,
+}
+
+impl Command {
+    /// Whether it puts sessions to work, and so ends in order when it is told to.
+    pub(crate) fn runs_sessions(&self) -> bool {
+        matches!(self, Command::Run(_) | Command::Resume(_))
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -82,12 +94,24 @@ pub(crate) struct Run {
     /// The scripted model's file; wins over the configuration's.
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
+    /// Only begin it, durably; `resume` runs it.
+    #[arg(long, conflicts_with = "script")]
+    pub(crate) admit: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Resume {
     /// The session.
-    pub(crate) session: SessionId,
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) session: Option<SessionId>,
+    /// Every session that can go on by itself: its run died or was shut down, or it was only
+    /// admitted, or a person has decided.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// With --all: sessions at work at once.
+    #[arg(long, value_name = "N", default_value_t = 16, conflicts_with = "session",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) concurrency: u16,
     /// The scripted model's file; wins over the configuration's.
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,

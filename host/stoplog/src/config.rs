@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use stoplog_egress::Grant;
@@ -21,6 +22,10 @@ const DEFAULT_DATA_DIR: &str = "data";
 /// Turns that may be configured: requirement 102 says 10 to 25 for most; more than 100 is a
 /// mistake.
 const MAX_ITERATIONS: u32 = 100;
+/// Seconds that a shutdown may take if nobody says otherwise (requirement 100).
+const DEFAULT_GRACE_S: u64 = 30;
+/// Longest grace that may be configured: no supervisor waits for an hour before it kills.
+const MAX_GRACE_S: u64 = 3600;
 
 /// The file, as it may be written.
 #[derive(Debug, Deserialize)]
@@ -32,6 +37,8 @@ struct File {
     model: Spanned<Model>,
     #[serde(default)]
     approval: Approval,
+    #[serde(default)]
+    shutdown: Shutdown,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -66,6 +73,12 @@ struct Model {
 #[serde(deny_unknown_fields)]
 struct Approval {
     expires_after_s: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shutdown {
+    grace_seconds: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,6 +149,8 @@ pub struct Config {
     pub system_prompt: String,
     /// Turns at most.
     pub max_iterations: u32,
+    /// How long an orderly shutdown may take in all (`[shutdown] grace_seconds`, 30 by default).
+    pub grace: Duration,
     /// Which model.
     pub model: ModelConfig,
     /// Approval rules, compiled.
@@ -194,6 +209,7 @@ impl Config {
             feature: file.agent.feature,
             system_prompt: file.agent.system_prompt,
             max_iterations,
+            grace: grace(&source, &file.shutdown)?,
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
             grants: grants(&source, &file.grant)?,
@@ -241,6 +257,17 @@ fn model(
             format!("there is no model kind \"{other}\"; use \"scripted\" or \"openai\""),
         )),
     }
+}
+
+fn grace(source: &Source<'_>, section: &Shutdown) -> Result<Duration, CliError> {
+    let seconds = match &section.grace_seconds {
+        None => DEFAULT_GRACE_S,
+        Some(n) if (1..=MAX_GRACE_S).contains(n.get_ref()) => *n.get_ref(),
+        Some(n) => {
+            return Err(source.at(n, format!("grace_seconds must be 1 to {MAX_GRACE_S}")));
+        }
+    };
+    Ok(Duration::from_secs(seconds))
 }
 
 fn rules(

@@ -8,7 +8,7 @@ use stoplog_model::Reason;
 /// Exit codes. Documented in `stoplog --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// Done, or shut down in order.
     Ok = 0,
     /// The run ended with an error, or the command failed.
     Failed = 1,

@@ -1,8 +1,9 @@
 //! The `stoplog` command as a library: CLI, config, wiring.
 //!
 //! `main` wires the edges that everything below is handed: the clock, the store, the way out, the
-//! sandbox. A program that embeds the host calls [`main_with_args`]; tests that want to know when
-//! the host passes a stage call [`main_with`].
+//! sandbox, the shutdown. A program that embeds the host calls [`main_with_args`]; tests that want
+//! to know when the host passes a stage call [`main_with`]. Both are the `main` of a process: `run`
+//! and `resume` take SIGTERM and SIGINT over, and may end the process.
 
 mod args;
 mod commands;
@@ -11,6 +12,7 @@ mod error;
 mod host;
 mod lock;
 mod output;
+mod signals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use stoplog_model::port::{Unwatched, Watch};
+use tokio_util::sync::CancellationToken;
 
 pub use error::{CliError, Exit};
 
@@ -51,7 +54,12 @@ pub fn main_with(args: Vec<OsString>, watch: Arc<dyn Watch>) -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    let result = runtime.block_on(commands::run(parsed, watch));
+    let shutdown = match parsed.command.runs_sessions() {
+        true => signals::listen(),
+        false => Ok(CancellationToken::new()),
+    };
+    let result =
+        shutdown.and_then(|shutdown| runtime.block_on(commands::run(parsed, watch, shutdown)));
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -22,6 +22,12 @@ pub(crate) fn json(value: &Value) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints a JSON value on a line of its own: for what comes one after the other.
+pub(crate) fn json_line(value: &Value) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{value}");
+}
+
 /// Prints a line to standard error.
 pub(crate) fn note(text: impl AsRef<str>) {
     use std::io::Write;
@@ -30,17 +36,27 @@ pub(crate) fn note(text: impl AsRef<str>) {
 
 /// Prints an error to standard error.
 pub(crate) fn print_error(as_json: bool, error: &CliError) {
-    let code = error.reason.map_or("internal", |r| r.code());
-    let hint = error.reason.map(|r| r.hint());
+    let (code, hint) = code_and_hint(error);
     if as_json {
-        let told = json!({"error": {"reason": code, "message": error.message, "hint": hint}});
-        note(told.to_string());
+        note(json!({"error": error_json(error)}).to_string());
         return;
     }
     note(format!("error[{code}]: {}", error.message));
     if let Some(hint) = hint {
         note(format!("  to do: {hint}"));
     }
+}
+
+/// The code of an error, and what to do about it.
+pub(crate) fn code_and_hint(error: &CliError) -> (&'static str, Option<&'static str>) {
+    let code = error.reason.map_or("internal", |r| r.code());
+    (code, error.reason.map(|r| r.hint()))
+}
+
+/// An error for machines.
+pub(crate) fn error_json(error: &CliError) -> Value {
+    let (code, hint) = code_and_hint(error);
+    json!({"reason": code, "message": error.message, "hint": hint})
 }
 
 /// A table for people, as wide as it needs to be.

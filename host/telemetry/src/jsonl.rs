@@ -67,6 +67,12 @@ impl JsonlSink {
         Ok(())
     }
 
+    /// Puts every span that is written on the disk. For an orderly end; a crash needs none, since
+    /// the journal brings the spans back.
+    pub fn sync(&self) -> io::Result<()> {
+        self.state().file.sync_all()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()

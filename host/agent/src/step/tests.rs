@@ -81,7 +81,7 @@ fn seen(iteration: u32, ordinal: u32) -> Event {
     })
 }
 
-fn after(events: Vec<Event>) -> Step {
+fn session(events: Vec<Event>) -> Session {
     let started = Event::SessionStarted(SessionStarted {
         session: SessionId::new("s").expect("id"),
         tenant: Tenant::new("acme").expect("id"),
@@ -92,14 +92,7 @@ fn after(events: Vec<Event>) -> Step {
         max_iterations: 3,
         tools: vec![pin("read", Class::ReadOnly), pin("write", Class::External)],
     });
-    let run = Event::RunStarted(RunStarted {
-        trace_id: TraceId::new("a".repeat(32)).expect("id"),
-        host: "h".into(),
-        resumed_from: None,
-        at_iteration: 1,
-        after_crash: false,
-    });
-    let records: Vec<Record> = [started, run]
+    let records: Vec<Record> = [started, run(false)]
         .into_iter()
         .chain(events)
         .enumerate()
@@ -110,7 +103,31 @@ fn after(events: Vec<Event>) -> Step {
             event,
         })
         .collect();
-    next(&Session::fold(&records).expect("legal").expect("a session"))
+    Session::fold(&records).expect("legal").expect("a session")
+}
+
+fn run(after_crash: bool) -> Event {
+    Event::RunStarted(RunStarted {
+        trace_id: TraceId::new("a".repeat(32)).expect("id"),
+        host: "h".into(),
+        resumed_from: None,
+        at_iteration: 1,
+        after_crash,
+    })
+}
+
+fn end(reason: Reason) -> Event {
+    Event::RunEnded(RunEnded {
+        outcome: RunOutcome::Interrupt,
+        answer: String::new(),
+        reason: Some(reason),
+        failure: None,
+        message: String::new(),
+    })
+}
+
+fn after(events: Vec<Event>) -> Step {
+    next(&session(events))
 }
 
 /// The ordinals that run next.
@@ -161,4 +178,43 @@ fn the_turns_end_with_an_answer_or_at_the_limit() {
             ..
         }
     ));
+}
+
+/// A shutdown in the middle of confirming must not make the debt forgotten, however often.
+#[test]
+fn a_confirmation_is_owed_until_a_run_got_past_it() {
+    use Reason::{ApprovalRequired, ShuttingDown};
+    // The first run has begun already.
+    for (events, owed) in [
+        (vec![], true),
+        (vec![end(ShuttingDown)], false),
+        (vec![end(ApprovalRequired)], false),
+        (vec![run(true), end(ShuttingDown)], true),
+        (
+            vec![run(true), end(ShuttingDown), run(false), end(ShuttingDown)],
+            true,
+        ),
+        (
+            vec![
+                run(true),
+                end(ShuttingDown),
+                run(false),
+                end(ApprovalRequired),
+            ],
+            false,
+        ),
+        (
+            vec![
+                run(true),
+                end(ApprovalRequired),
+                run(false),
+                end(ShuttingDown),
+            ],
+            false,
+        ),
+        (vec![end(ShuttingDown), run(false)], true),
+    ] {
+        let told = format!("{events:?}");
+        assert_eq!(owes_confirmation(&session(events)), owed, "{told}");
+    }
 }

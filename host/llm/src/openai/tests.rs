@@ -112,6 +112,7 @@ fn settings(address: SocketAddr) -> OpenAiSettings {
 
 fn request() -> TurnRequest {
     TurnRequest {
+        session: stoplog_model::SessionId::new("sess_1").expect("session"),
         iteration: 2,
         system_prompt: "You refund customers of Nimbus Pay.".into(),
         messages: vec![Message::User {

@@ -1,6 +1,7 @@
 //! Which turn a script gives, what is put into it, and what is wrong with a script.
 
 use serde_json::json;
+use stoplog_model::SessionId;
 use stoplog_model::turn::FinishReason;
 
 use super::*;
@@ -29,7 +30,11 @@ const SCRIPT: &str = r#"{
     {"iteration": 2, "text": "Nothing yet.", "finish_reason": "end_turn",
      "input_tokens": 1, "output_tokens": 1, "cost_usd_micros": 7},
     {"iteration": 3, "text": "{{last.nothing./x}}", "finish_reason": "end_turn",
-     "input_tokens": 1, "output_tokens": 1, "cost_usd_micros": 8}
+     "input_tokens": 1, "output_tokens": 1, "cost_usd_micros": 8},
+    {"iteration": 4, "text": "I am {{session}}.",
+     "calls": [{"tool": "act", "arguments": {"name": "{{session}}", "list": ["a {{session}} b {{last.issue_refund./x}} {{session}}"]}},
+               {"tool": "act", "arguments": "{\"name\": \"{{session}}\"}"}],
+     "finish_reason": "tool_use", "input_tokens": 1, "output_tokens": 1, "cost_usd_micros": 9}
   ]}"#;
 
 fn result(content: Value, code: Option<&str>) -> Message {
@@ -45,6 +50,7 @@ fn result(content: Value, code: Option<&str>) -> Message {
 
 async fn turn(iteration: u32, messages: Vec<Message>) -> Result<Turn, ModelError> {
     let request = TurnRequest {
+        session: SessionId::new("sess_7").expect("session"),
         iteration,
         system_prompt: String::new(),
         messages,
@@ -102,6 +108,19 @@ async fn placeholders_keep_the_type_and_broken_arguments_are_named() {
         assert_eq!(turn.calls[1].arguments, json!("{\"cut"));
         assert_eq!(turn.finish, FinishReason::MalformedToolCall);
     }
+}
+
+#[tokio::test]
+async fn the_session_is_named_wherever_the_script_says_so() {
+    // What a tool returned is data: a placeholder in it stands for nothing.
+    let sly = result(json!({"x": "{{session}}"}), None);
+    let turn = turn(4, vec![sly]).await.expect("turn");
+    assert_eq!(turn.text, "I am sess_7.");
+    assert_eq!(
+        turn.calls[0].arguments,
+        json!({"name": "sess_7", "list": ["a sess_7 b {{session}} sess_7"]})
+    );
+    assert_eq!(turn.calls[1].arguments, json!({"name": "sess_7"}));
 }
 
 #[tokio::test]

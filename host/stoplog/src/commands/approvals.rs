@@ -173,8 +173,9 @@ async fn decide(
     let store = host::look(&context.data_dir()?)?;
     let loaded = stoplog_query::all(&*store).await?;
     let session = waiting::session_of(&loaded, &id).ok_or_else(|| not_found(&id))?;
-    let journal = Journal::beside_host(&context.data_dir()?)?;
+    let journal = Journal::beside_host(&context.data_dir()?, context.watch.clone())?;
     let writer = journal.open(&session, context.watch.clone()).await?;
+    writer.recall().await?;
     // Judged under the lease: between looking and leasing somebody may have decided.
     let now_ms = SystemClock.now_ms();
     let found = writer.read(|s| {

@@ -3,7 +3,9 @@
 mod approvals;
 mod doctor;
 mod parked;
+mod resume_all;
 mod run;
+mod run_report;
 mod sessions;
 mod tool;
 mod trace;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stoplog_model::port::Watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Command};
 use crate::config::Config;
@@ -23,6 +26,7 @@ pub(crate) struct Context {
     data_dir: Option<PathBuf>,
     pub(crate) json: bool,
     pub(crate) watch: Arc<dyn Watch>,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl Context {
@@ -45,16 +49,24 @@ impl Context {
 }
 
 /// Runs a command.
-pub(crate) async fn run(args: Args, watch: Arc<dyn Watch>) -> Result<Exit, CliError> {
+pub(crate) async fn run(
+    args: Args,
+    watch: Arc<dyn Watch>,
+    shutdown: CancellationToken,
+) -> Result<Exit, CliError> {
     let context = Context {
         config: args.config,
         data_dir: args.data_dir,
         json: args.json,
         watch,
+        shutdown,
     };
     match args.command {
         Command::Run(run) => run::run(&context, run).await,
-        Command::Resume(resume) => run::resume(&context, resume).await,
+        Command::Resume(resume) => match &resume.session {
+            Some(id) => run::resume(&context, id, resume.script.as_deref()).await,
+            None => resume_all::run(&context, resume).await,
+        },
         Command::Sessions(sessions) => sessions::run(&context, sessions).await,
         Command::Tool(tool) => tool::run(&context, tool).await,
         Command::Approvals(approvals) => approvals::run(&context, approvals).await,

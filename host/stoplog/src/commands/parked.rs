@@ -155,8 +155,9 @@ async fn resolve(
     }
     // A directory without a journal is not made by asking about it.
     host::look(&context.data_dir()?)?;
-    let journal = Journal::beside_host(&context.data_dir()?)?;
+    let journal = Journal::beside_host(&context.data_dir()?, context.watch.clone())?;
     let writer = journal.open(session, context.watch.clone()).await?;
+    writer.recall().await?;
     let pin = writer.read(|s| {
         let call = s.call(position).filter(|c| c.parked.is_some())?;
         s.pin(&call.call.tool).cloned()

@@ -1,33 +1,26 @@
-//! `run` and `resume`.
+//! `run`, and `resume` of one session.
 
-use std::sync::Arc;
+use std::path::Path;
 
-use serde_json::json;
-use stoplog_agent::{Ended, RunSpec};
-use stoplog_journal::{SessionJournal, Store, Which, load};
-use stoplog_model::event::{Pin, RunOutcome, SessionStarted};
+use serde_json::{Value, json};
+use stoplog_journal::{SessionJournal, Store, Which};
+use stoplog_model::event::{RunOutcome, SessionStarted};
 use stoplog_model::port::Clock;
-use stoplog_model::session::Status;
-use stoplog_model::{Reason, SessionId, UsdMicros};
+use stoplog_model::{Reason, SessionId};
 
-use super::Context;
+use super::{Context, run_report};
 use crate::args;
 use crate::config::Config;
 use crate::error::{CliError, Exit};
-use crate::host::{self, Journal, SystemClock};
+use crate::host::{self, Came, Crew, Host, Journal, Left, SystemClock, Told, Work};
 use crate::lock::{self, Lock};
 use crate::output;
 
 /// Begins a session.
 pub(super) async fn run(context: &Context, args: args::Run) -> Result<Exit, CliError> {
     let config = context.config()?;
-    let journal = Journal::for_host(&config.data_dir)?;
+    let journal = Journal::for_host(&config.data_dir, context.watch.clone())?;
     let locked = Lock::load(&config.lock)?;
-    let pins: Vec<Pin> = locked
-        .tools
-        .iter()
-        .map(|tool| lock::pin(&journal.data, tool))
-        .collect::<Result<_, _>>()?;
     let id = match args.session {
         Some(id) => id,
         None => SessionId::new(format!("sess_{}", uuid::Uuid::now_v7().simple()))
@@ -41,37 +34,56 @@ pub(super) async fn run(context: &Context, args: args::Run) -> Result<Exit, CliE
         task: args.task,
         system_prompt: config.system_prompt.clone(),
         max_iterations: config.max_iterations,
-        tools: pins.clone(),
+        tools: locked
+            .tools
+            .iter()
+            .map(|tool| lock::pin(&journal.data, tool))
+            .collect::<Result<_, _>>()?,
     };
-    let driver = host::driver(config, &journal.data, &pins, args.script.as_deref()).await?;
+    if args.admit {
+        return admit(context, &journal, started).await;
+    }
+    let work = Work::Begin(Box::new(started));
+    drive(context, config, journal, args.script.as_deref(), work).await
+}
+
+/// Begins a session durably, and leaves it to a later `resume`. That is its first run, and none
+/// after a crash.
+async fn admit(
+    context: &Context,
+    journal: &Journal,
+    started: SessionStarted,
+) -> Result<Exit, CliError> {
+    let (id, tenant) = (started.session.clone(), started.tenant.clone());
     let opening = journal.opening(context.watch.clone());
-    let session = Arc::new(SessionJournal::create(opening, started).await?);
-    drive(context, &driver, session).await
+    let session = SessionJournal::create(opening, started).await?;
+    let status = session.read(|s| s.status());
+    session.close().await?;
+    if context.json {
+        output::json(&json!({"session": id, "tenant": tenant, "status": status.as_str()}));
+    } else {
+        output::line(format!("session    {id}  (tenant {tenant})"));
+        output::line(format!("admitted   run it with: stoplog resume {id}"));
+    }
+    Ok(Exit::Ok)
 }
 
 /// Goes on with a session.
-pub(super) async fn resume(context: &Context, args: args::Resume) -> Result<Exit, CliError> {
+pub(super) async fn resume(
+    context: &Context,
+    id: &SessionId,
+    script: Option<&Path>,
+) -> Result<Exit, CliError> {
     let config = context.config()?;
-    let journal = match Journal::for_host(&config.data_dir) {
+    let journal = match Journal::for_host(&config.data_dir, context.watch.clone()) {
         Ok(journal) => journal,
         Err(error) if error.reason == Some(Reason::DataDirLocked) => {
-            return Err(who_has_it(&config, &args.session).await.unwrap_or(error));
+            return Err(who_has_it(&config, id).await.unwrap_or(error));
         }
         Err(error) => return Err(error),
     };
-    // The session's own tools: those that it began with, whatever the lock says today.
-    let Some((_, known)) = load(&*journal.store, &args.session).await? else {
-        let message = format!("there is no session {}", args.session);
-        return Err(CliError::new(Reason::SessionNotFound, message));
-    };
-    if known.status() == Status::Ended {
-        let message = format!("session {} has its answer already", args.session);
-        return Err(CliError::new(Reason::SessionEnded, message));
-    }
-    let pins = known.started.tools.clone();
-    let driver = host::driver(config, &journal.data, &pins, args.script.as_deref()).await?;
-    let session = journal.open(&args.session, context.watch.clone()).await?;
-    drive(context, &driver, session).await
+    let work = Work::GoOn(id.clone());
+    drive(context, config, journal, script, work).await
 }
 
 /// The session's lease, when another host works in the data directory: the answer to "who?".
@@ -90,90 +102,63 @@ async fn who_has_it(config: &Config, id: &SessionId) -> Option<CliError> {
     Some(CliError::new(Reason::SessionLeased, message))
 }
 
+/// One session on a host of its own, to the end of its run or of the host.
 async fn drive(
     context: &Context,
-    driver: &stoplog_agent::Driver,
-    session: Arc<SessionJournal>,
+    config: Config,
+    journal: Journal,
+    script: Option<&Path>,
+    work: Work,
 ) -> Result<Exit, CliError> {
-    let spec = RunSpec {
-        trace_id: host::new_trace_id()?,
-        host: host::holder(),
+    let grace = config.grace;
+    let session = work.session().clone();
+    let (watch, shutdown) = (context.watch.clone(), context.shutdown.clone());
+    let mut crew = Crew::new(Host::new(journal, config, script, watch, shutdown)?, 1);
+    crew.begin(work);
+    let mut result = crew.next().await.map(settled);
+    let mut steps = Vec::new();
+    let left = crew
+        .close(0, grace, &mut |told| match told {
+            Told::Came(came) => result = Some(settled(came)),
+            Told::Step(step) => steps.push(run_report::step(context.json, &step)),
+        })
+        .await;
+    let shut_down = !steps.is_empty();
+    let (mut told, outcome) = match result {
+        Some(Err(error)) => return Err(error),
+        Some(Ok(Some((told, outcome)))) => (told, Some(outcome)),
+        Some(Ok(None)) => (run_report::not_run(&session), None),
+        None => (run_report::left(&session), None),
     };
-    let ended = driver.run(&session, spec).await;
-    let result = ended.map(|ended| report(context, &session, &ended));
-    let closed = host::close(session).await;
-    // What ended the run says more than what closing it met afterwards.
-    let exit = result?;
-    closed?;
-    Ok(exit)
+    if shut_down {
+        told["shutdown"] = Value::Array(steps);
+    }
+    match context.json {
+        true => output::json(&told),
+        false => run_report::print(&told),
+    }
+    if let Left::Sessions(_) = left {
+        run_report::end_process();
+    }
+    Ok(match outcome {
+        _ if shut_down => Exit::Ok,
+        Some(RunOutcome::Success) | None => Exit::Ok,
+        Some(RunOutcome::Error) => Exit::Failed,
+        Some(RunOutcome::Interrupt) => Exit::Waiting,
+    })
 }
 
-fn report(context: &Context, session: &SessionJournal, ended: &Ended) -> Exit {
-    let told = session.read(|s| {
-        let run = s.last_run();
-        let began = run.map_or(1, |r| r.started.at_iteration);
-        let cost = run.map_or(UsdMicros(0), |r| r.cost);
-        json!({
-            "session": s.started.session,
-            "tenant": s.started.tenant,
-            "trace_id": run.map(|r| r.started.trace_id.clone()),
-            "resumed_from": run.and_then(|r| r.started.resumed_from.clone()),
-            "at_iteration": began,
-            "after_crash": run.is_some_and(|r| r.started.after_crash),
-            "iterations": s.iterations(),
-            "status": s.status().as_str(),
-            "outcome": ended.ended.outcome,
-            "reason": ended.ended.reason.map(|r| r.code()),
-            "message": ended.ended.message,
-            "answer": ended.ended.answer,
-            "approval": ended.approval,
-            "cost_usd": cost.to_string(),
-        })
-    });
-    if context.json {
-        output::json(&told);
-    } else {
-        let text = |name: &str| told[name].as_str().unwrap_or("").to_owned();
-        output::line(format!(
-            "session    {}  (tenant {})",
-            text("session"),
-            text("tenant")
-        ));
-        output::line(format!("trace      {}", text("trace_id")));
-        if !told["resumed_from"].is_null() {
-            let how = if told["after_crash"] == true {
-                "after a crash"
-            } else {
-                "in order"
-            };
-            output::line(format!(
-                "resumed    at iteration {}, {how}, from trace {}",
-                told["at_iteration"],
-                text("resumed_from")
-            ));
-        }
-        output::line(format!(
-            "outcome    {}  (cost {})",
-            text("outcome"),
-            text("cost_usd")
-        ));
-        match ended.ended.outcome {
-            RunOutcome::Success => output::line(format!("answer     {}", text("answer"))),
-            RunOutcome::Error | RunOutcome::Interrupt => {
-                output::line(format!(
-                    "because    {}: {}",
-                    text("reason"),
-                    text("message")
-                ));
-            }
-        }
-        if let Some(hint) = ended.ended.reason.map(|r| r.hint()) {
-            output::line(format!("to do      {hint}"));
-        }
+/// What is told of a run, and how it ended; none when there was none. Lets the session go.
+type Settled = Result<Option<(Value, RunOutcome)>, CliError>;
+
+fn settled(came: Came) -> Settled {
+    let Some(ran) = came.result? else {
+        return Ok(None);
+    };
+    let told = run_report::told(&ran);
+    // A session that could not be given back ended all the same, but its end must be looked at.
+    if let Some(Err(error)) = ran.given_back {
+        return Err(error.into());
     }
-    match ended.ended.outcome {
-        RunOutcome::Success => Exit::Ok,
-        RunOutcome::Error => Exit::Failed,
-        RunOutcome::Interrupt => Exit::Waiting,
-    }
+    Ok(Some((told, ran.ended.ended.outcome)))
 }

@@ -40,6 +40,7 @@ fn a_good_file_is_read_relative_to_itself() {
     let config = Config::parse(Path::new("dir/stoplog.toml"), GOOD).expect("good");
     assert_eq!(config.data_dir, Path::new("dir/data"));
     assert_eq!(config.max_iterations, 20);
+    assert_eq!(config.grace, Duration::from_secs(30));
     assert_eq!(config.grants["issue_refund"].len(), 1);
 }
 
@@ -76,6 +77,17 @@ fn every_mistake_has_file_line_and_cure() {
         "[agent]\nmax_iterations = 0",
         &[":5:18", "1 to 100"],
     );
+    for grace in ["0", "3601"] {
+        let section = format!("[shutdown]\ngrace_seconds = {grace}\n[agent]");
+        check("[agent]", &section, &[":5:17", "1 to 3600"]);
+    }
     check("data_dir = \"data\"", "data_dir = ", &[":2:12"]);
     check("[model]", "[modle]", &["modle"]);
+}
+
+#[test]
+fn the_grace_of_a_shutdown_may_be_set() {
+    let text = format!("{GOOD}\n[shutdown]\ngrace_seconds = 7\n");
+    let config = Config::parse(Path::new("stoplog.toml"), &text).expect("good");
+    assert_eq!(config.grace, Duration::from_secs(7));
 }

@@ -1,0 +1,79 @@
+//! The journal of a data directory: the rows, the spans beside them, and the directory's lock.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use stoplog_journal::{Opening, SessionJournal, load};
+use stoplog_model::port::Watch;
+use stoplog_model::{Reason, SessionId};
+use stoplog_store::{DataDir, SqliteStore};
+use stoplog_telemetry::JsonlSink;
+
+use super::edges::{SystemClock, holder};
+use crate::error::CliError;
+
+/// The journal of a data directory, open.
+pub(crate) struct Journal {
+    pub(crate) data: DataDir,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) sink: Arc<JsonlSink>,
+}
+
+impl Journal {
+    /// For a host: the directory's lock, or nothing.
+    pub(crate) fn for_host(path: &Path, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
+        Journal::over(DataDir::for_host(path, &holder())?, watch)
+    }
+
+    /// For a command that may work beside a host.
+    pub(crate) fn beside_host(path: &Path, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
+        Journal::over(DataDir::beside_host(path, &holder())?, watch)
+    }
+
+    fn over(data: DataDir, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
+        let store = Arc::new(SqliteStore::open_watched(&data.journal(), watch)?);
+        let spans = data.spans();
+        let sink = JsonlSink::open(&spans).map_err(|e| {
+            CliError::new(
+                Reason::JournalUnwritable,
+                format!("{}: {e}", spans.display()),
+            )
+        })?;
+        Ok(Journal {
+            data,
+            store,
+            sink: Arc::new(sink),
+        })
+    }
+
+    /// What a session is opened with.
+    pub(crate) fn opening(&self, watch: Arc<dyn Watch>) -> Opening {
+        Opening {
+            store: self.store.clone(),
+            clock: Arc::new(SystemClock),
+            watch,
+            listeners: vec![self.sink.clone()],
+            holder: holder(),
+            holders_are_dead: self.data.is_locked(),
+        }
+    }
+
+    /// Takes a session over, with its spans brought up to date.
+    pub(crate) async fn open(
+        &self,
+        id: &SessionId,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Arc<SessionJournal>, CliError> {
+        let journal = SessionJournal::open(self.opening(watch), id).await?;
+        if let Some((records, _)) = load(&*self.store, id).await? {
+            self.sink.prime(&records).map_err(|e| {
+                let spans = self.data.spans();
+                CliError::new(
+                    Reason::JournalUnwritable,
+                    format!("{}: {e}", spans.display()),
+                )
+            })?;
+        }
+        Ok(Arc::new(journal))
+    }
+}

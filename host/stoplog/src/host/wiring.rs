@@ -1,0 +1,186 @@
+//! Wiring: from a checked configuration to the driver, and the tools that sessions have pinned.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stoplog_agent::Driver;
+use stoplog_dispatch::{Access, Dispatcher};
+use stoplog_egress::{ApiKey, Egress, Secrets, Settings as EgressSettings};
+use stoplog_llm::{
+    Backoff, Model, OpenAi, OpenAiSettings, Scripted, TURN_DEADLINE, TokenLimitField,
+};
+use stoplog_model::event::Pin;
+use stoplog_model::{Class, Digest, Reason};
+use stoplog_policy::ApprovalRules;
+use stoplog_sandbox::{Sandbox, Settings as SandboxSettings};
+use stoplog_store::DataDir;
+use tokio::sync::Mutex;
+
+use super::edges::SystemClock;
+use crate::config::{Config, ModelConfig};
+use crate::error::CliError;
+use crate::lock;
+
+/// Components that sessions have pinned, each loaded once for all of them.
+pub(crate) struct Tools {
+    sandbox: Sandbox,
+    rules: Arc<ApprovalRules>,
+    config: PathBuf,
+    /// Class by digest, as the binary has it. Held while a component compiles: nobody waits for
+    /// one who does not need it.
+    loaded: Mutex<HashMap<Digest, Class>>,
+}
+
+impl Tools {
+    /// Makes these pinned tools ready to run, and checks that the operator's rules speak of fields
+    /// that they have.
+    pub(crate) async fn ready(&self, data: &DataDir, pins: &[Pin]) -> Result<(), CliError> {
+        for pin in pins {
+            let name = pin.contract.name.as_str();
+            self.rules
+                .check_fields(name, &pin.contract.input_schema)
+                .map_err(|e| {
+                    let message = format!("{}: {e}", self.config.display());
+                    CliError::new(Reason::ConfigInvalid, message)
+                })?;
+            let class = self.load(data, pin).await?;
+            if class != pin.class {
+                let message = format!("`{name}` is {class}, and locked as {}", pin.class);
+                return Err(CliError::new(Reason::ToolChanged, message));
+            }
+        }
+        Ok(())
+    }
+
+    async fn load(&self, data: &DataDir, pin: &Pin) -> Result<Class, CliError> {
+        let mut loaded = self.loaded.lock().await;
+        if let Some(class) = loaded.get(&pin.component) {
+            return Ok(*class);
+        }
+        let bytes = lock::component(data, pin.contract.name.as_str(), &pin.component)?;
+        let sandbox = self.sandbox.clone();
+        let inspected = tokio::task::spawn_blocking(move || sandbox.load(&bytes))
+            .await
+            .map_err(|e| CliError::internal(e.to_string()))??;
+        loaded.insert(pin.component.clone(), inspected.class);
+        Ok(inspected.class)
+    }
+}
+
+/// The agent and its tools, none of them loaded yet.
+pub(crate) fn driver(
+    config: Config,
+    data: &DataDir,
+    script: Option<&Path>,
+) -> Result<(Driver, Tools), CliError> {
+    let sandbox = sandbox(data)?;
+    let egress = egress(&config)?;
+    let model = model(&config, &egress, script)?;
+    let access: BTreeMap<String, Access> = config
+        .grants
+        .iter()
+        .map(|(tool, grants)| {
+            let grants = grants.clone().into();
+            (tool.clone(), Access { grants })
+        })
+        .collect();
+    let rules = Arc::new(config.rules);
+    let clock = Arc::new(SystemClock);
+    let runner = Arc::new(sandbox.clone());
+    let dispatcher = Dispatcher::new(runner, egress, clock.clone(), rules.clone(), access);
+    let tools = Tools {
+        sandbox,
+        rules,
+        config: config.path,
+        loaded: Mutex::default(),
+    };
+    Ok((Driver::new(dispatcher, model, clock), tools))
+}
+
+/// A sandbox with its cache in the data directory.
+pub(crate) fn sandbox(data: &DataDir) -> Result<Sandbox, CliError> {
+    Sandbox::new(SandboxSettings {
+        cache_dir: Some(data.cache()),
+    })
+    .map_err(|e| CliError::internal(e.to_string()))
+}
+
+/// The way out, with the secrets bound.
+pub(crate) fn egress(config: &Config) -> Result<Egress, CliError> {
+    let invalid = |e: String| {
+        CliError::new(
+            Reason::ConfigInvalid,
+            format!("{}: {e}", config.path.display()),
+        )
+    };
+    let mut secrets = Secrets::new();
+    for (name, variable) in &config.secrets {
+        let value = std::env::var(variable).map_err(|_| {
+            let message = format!("secret `{name}`: the variable {variable} is not set");
+            CliError::new(Reason::SecretMissing, message)
+        })?;
+        secrets
+            .bind(name, value)
+            .map_err(|e| invalid(e.to_string()))?;
+    }
+    let settings = EgressSettings {
+        secrets,
+        ..EgressSettings::default()
+    };
+    Egress::new(settings).map_err(|e| invalid(e.to_string()))
+}
+
+/// The model of the configuration.
+pub(crate) fn model(
+    config: &Config,
+    egress: &Egress,
+    script: Option<&Path>,
+) -> Result<Arc<dyn Model>, CliError> {
+    let invalid = |e: stoplog_llm::ConfigError| {
+        CliError::new(
+            Reason::ConfigInvalid,
+            format!("{}: {e}", config.path.display()),
+        )
+    };
+    match &config.model {
+        ModelConfig::Scripted { script: configured } => {
+            let Some(path) = script.or(configured.as_deref()) else {
+                let message = format!("{}: [model] names no script", config.path.display());
+                return Err(CliError::new(Reason::ConfigInvalid, message));
+            };
+            Ok(Arc::new(Scripted::load(path).map_err(invalid)?))
+        }
+        ModelConfig::OpenAi {
+            base_url,
+            model,
+            api_key_env,
+            temperature_milli,
+            max_tokens,
+            input_usd_micros_per_million,
+            output_usd_micros_per_million,
+        } => {
+            let key = match api_key_env {
+                None => None,
+                Some(variable) => Some(std::env::var(variable).map(ApiKey::new).map_err(|_| {
+                    let message =
+                        format!("the variable {variable} with the model's key is not set");
+                    CliError::new(Reason::SecretMissing, message)
+                })?),
+            };
+            let settings = OpenAiSettings {
+                base_url: base_url.clone(),
+                model: model.clone(),
+                key,
+                temperature_milli: *temperature_milli,
+                max_tokens: *max_tokens,
+                token_limit_field: TokenLimitField::MaxTokens,
+                input_usd_micros_per_million: *input_usd_micros_per_million,
+                output_usd_micros_per_million: *output_usd_micros_per_million,
+                deadline: TURN_DEADLINE,
+                backoff: Backoff::default(),
+            };
+            Ok(Arc::new(OpenAi::new(egress, settings).map_err(invalid)?))
+        }
+    }
+}
