@@ -200,6 +200,36 @@ pub(crate) async fn spans(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
     Ok(measures)
 }
 
+/// The product alone, round by round, until the time is over.
+pub(crate) async fn load(
+    bench: &Bench,
+    word: &str,
+    sessions: usize,
+    memory: bool,
+) -> anyhow::Result<String> {
+    let kind = [Kind::Pure, Kind::Read, Kind::Write]
+        .into_iter()
+        .find(|kind| kind.word() == word)
+        .ok_or_else(|| anyhow::anyhow!("there is no kind of call `{word}`"))?;
+    let host = match memory {
+        true => Arc::new(Host::new(&bench.parts, rows::in_memory(), None)?),
+        false => host(bench, "load", false)?.0,
+    };
+    let began = std::time::Instant::now();
+    let mut rates = Vec::new();
+    while began.elapsed() < bench.time {
+        rates.push(host.round(kind, sessions, CALLS).await?.rate());
+    }
+    let rate = crate::rounds::Spread::of(&rates);
+    Ok(format!(
+        "{} calls a second ({}..{}), {} rounds",
+        short(rate.median),
+        short(rate.min),
+        short(rate.max),
+        rates.len()
+    ))
+}
+
 /// Bytes that reach the disk for each effect.
 pub(crate) async fn bytes(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
     let (host, file) = host(bench, "bytes", false)?;

@@ -94,6 +94,17 @@ struct Args {
 enum Hidden {
     #[command(hide = true)]
     FarSide,
+    /// The product alone, for a profiler.
+    #[command(hide = true)]
+    Load {
+        /// `pure`, `read` or `write`.
+        kind: String,
+        /// How many at once.
+        sessions: usize,
+        /// The memory store: nothing waits for the disk.
+        #[arg(long)]
+        memory: bool,
+    },
     #[command(hide = true)]
     MemoryOf {
         /// Which scenario.
@@ -158,6 +169,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
             let bench = Bench::new(&args).await?;
             let told = memory::scenario(&bench, name).await?;
             return say(&told.to_string());
+        }
+        Some(Hidden::Load {
+            kind,
+            sessions,
+            memory,
+        }) => {
+            let bench = Bench::new(&args).await?;
+            return say(&calls::load(&bench, kind, *sessions, *memory).await?);
         }
         None => {}
     }

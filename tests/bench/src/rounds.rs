@@ -62,7 +62,7 @@ where
     let began = Instant::now();
     let mut pairs: Vec<(f64, f64)> = Vec::new();
     while pairs.len() < LEAST_ROUNDS || began.elapsed() < time {
-        let pair = if pairs.len() % 2 == 0 {
+        let pair = if pairs.len().is_multiple_of(2) {
             let first = product().await?;
             (first, floor().await?)
         } else {

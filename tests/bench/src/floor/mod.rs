@@ -31,13 +31,13 @@ use crate::tools::Kind;
 use client::Client;
 pub(crate) use client::sandbox_round;
 pub(crate) use writer::open_plainly;
-use writer::{Claim, FloorRow, Writer};
+use writer::{Claim, Columns, FloorRow, Writer};
 
 /// What one call writes: the rows of each of its commits.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     kind: Kind,
-    columns: Vec<(String, String)>,
+    columns: Columns,
     commits: Vec<Vec<FloorRow>>,
 }
 

@@ -42,12 +42,13 @@ pub(crate) fn open_plainly(path: &Path) -> anyhow::Result<Connection> {
     Ok(connection)
 }
 
+/// Names of columns, with their types.
+pub(super) type Columns = Vec<(String, String)>;
+
 /// The columns of `events` but for its row id, with their types, and the rows of the session
 /// that stands first.
-pub(super) fn rows_of_first_session(
-    c: &Connection,
-) -> anyhow::Result<(Vec<(String, String)>, Vec<FloorRow>)> {
-    let columns: Vec<(String, String)> = c
+pub(super) fn rows_of_first_session(c: &Connection) -> anyhow::Result<(Columns, Vec<FloorRow>)> {
+    let columns: Columns = c
         .prepare("SELECT name, type FROM pragma_table_info('events') WHERE name <> 'id'")?
         .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect::<Result<_, _>>()?;
