@@ -88,25 +88,47 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "nimbus-pay",
         ],
     ),
+    (
+        "stoplog-bench",
+        &[
+            "stoplog-model",
+            "stoplog-policy",
+            "stoplog-journal",
+            "stoplog-egress",
+            "stoplog-telemetry",
+            "stoplog-sandbox",
+            "stoplog-llm",
+            "stoplog-store",
+            "stoplog-dispatch",
+            "stoplog-agent",
+            "stoplog-guest-build",
+        ],
+    ),
 ];
 
 /// Who may depend on what is heavy, or on what would let a rule be broken.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("wasmtime", &["stoplog-sandbox", "stoplog"]),
+    ("wasmtime", &["stoplog-sandbox", "stoplog", "stoplog-bench"]),
     ("wasmtime-wasi", &["stoplog-sandbox", "stoplog"]),
     ("wasmtime-wasi-http", &["stoplog-sandbox", "stoplog"]),
     (
         "rusqlite",
-        &["stoplog-store", "nimbus-pay", "stoplog-tests"],
+        // The benchmark's floor is plain SQLite, plain HTTP and bare wasmtime.
+        &[
+            "stoplog-store",
+            "nimbus-pay",
+            "stoplog-tests",
+            "stoplog-bench",
+        ],
     ),
     ("libsqlite3-sys", &["stoplog-vfs"]),
-    ("reqwest", &["stoplog-egress"]),
-    ("rustls", &["stoplog-egress"]),
-    ("clap", &["stoplog", "nimbus-pay"]),
+    ("reqwest", &["stoplog-egress", "stoplog-bench"]),
+    ("rustls", &["stoplog-egress", "stoplog-bench"]),
+    ("clap", &["stoplog", "nimbus-pay", "stoplog-bench"]),
     ("toml", &["stoplog", "nimbus-pay"]),
     ("cel", &["stoplog-policy"]),
     ("jsonschema", &["stoplog-dispatch"]),
-    ("axum", &["nimbus-pay"]),
+    ("axum", &["nimbus-pay", "stoplog-bench"]),
     ("wit-bindgen", &["stoplog-sdk"]),
     ("schemars", &["stoplog-sdk"]),
     // Libraries have errors that one can branch on; the union of features has no code.
@@ -116,6 +138,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "stoplog",
             "nimbus-pay",
             "stoplog-tests",
+            "stoplog-bench",
             "stoplog-feature-union",
         ],
     ),

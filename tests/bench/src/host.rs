@@ -1,0 +1,215 @@
+//! The product, wired as the `stoplog` command wires it: the same store, sandbox, way out,
+//! dispatcher and driver. Only the model is another one, which answers at once.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures::future::try_join_all;
+use stoplog_agent::{Driver, RunSpec};
+use stoplog_dispatch::Dispatcher;
+use stoplog_egress::{Egress, Settings};
+use stoplog_journal::{OnCommit, Opening, SessionJournal, Store};
+use stoplog_model::event::{Event, Pin, RunStarted, SessionStarted};
+use stoplog_model::port::{Clock, Unwatched};
+use stoplog_model::{SessionId, Tenant, TraceId};
+use stoplog_policy::ApprovalRules;
+use stoplog_sandbox::Sandbox;
+use stoplog_telemetry::JsonlSink;
+use tokio::sync::Barrier;
+
+use crate::paced::{PACE, Pace, Paced, Round};
+use crate::tools::{self, Kind};
+
+/// The wall clock, as the host has it.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the host's clock: this is the edge"
+    )]
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What every host of a run shares: tools that are compiled once, and a far side.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    /// The tools, loaded.
+    pub(crate) sandbox: Sandbox,
+    /// Their pins.
+    pub(crate) pins: Vec<Pin>,
+    /// The far side.
+    pub(crate) far: SocketAddr,
+}
+
+impl Parts {
+    /// The pin of a kind of call.
+    pub(crate) fn pin(&self, kind: Kind) -> Pin {
+        let is_it = |pin: &&Pin| pin.contract.name.as_str() == kind.tool();
+        #[expect(
+            clippy::expect_used,
+            reason = "every kind is loaded, or nothing starts"
+        )]
+        let pin = self.pins.iter().find(is_it).expect("a pin");
+        pin.clone()
+    }
+
+    /// A dispatcher over these tools.
+    pub(crate) fn dispatcher(&self) -> anyhow::Result<Dispatcher> {
+        Ok(Dispatcher::new(
+            Arc::new(self.sandbox.clone()),
+            Egress::new(Settings::default())?,
+            Arc::new(SystemClock),
+            ApprovalRules::none(),
+            tools::access(self.far)?,
+        ))
+    }
+}
+
+/// One host.
+pub(crate) struct Host {
+    parts: Parts,
+    driver: Driver,
+    store: Arc<dyn Store>,
+    listeners: Vec<Arc<dyn OnCommit>>,
+    counter: AtomicU64,
+}
+
+impl Host {
+    /// A host on a journal. `spans` is where the sink writes, if there is one.
+    pub(crate) fn new(
+        parts: &Parts,
+        store: Arc<dyn Store>,
+        spans: Option<&Path>,
+    ) -> anyhow::Result<Host> {
+        let mut listeners: Vec<Arc<dyn OnCommit>> = Vec::new();
+        if let Some(path) = spans {
+            listeners.push(Arc::new(JsonlSink::open(path)?));
+        }
+        Ok(Host {
+            driver: Driver::new(parts.dispatcher()?, Arc::new(Paced), Arc::new(SystemClock)),
+            parts: parts.clone(),
+            store,
+            listeners,
+            counter: AtomicU64::new(0),
+        })
+    }
+
+    /// The same, with one more that is told of commits.
+    pub(crate) fn listened_by(mut self, listener: Arc<dyn OnCommit>) -> Host {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Where its rows are.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// What a session is opened with.
+    pub(crate) fn opening(&self) -> Opening {
+        Opening {
+            store: self.store.clone(),
+            clock: Arc::new(SystemClock),
+            watch: Arc::new(Unwatched),
+            listeners: self.listeners.clone(),
+            holder: "bench".to_owned(),
+            holders_are_dead: true,
+        }
+    }
+
+    /// A new session with these tools.
+    pub(crate) async fn begin(
+        &self,
+        name: &str,
+        kinds: &[Kind],
+    ) -> anyhow::Result<Arc<SessionJournal>> {
+        let started = SessionStarted {
+            session: SessionId::new(name)?,
+            tenant: Tenant::new("bench")?,
+            user: "bench".to_owned(),
+            feature: "bench".to_owned(),
+            task: "Call the tool again and again.".to_owned(),
+            system_prompt: "You are a benchmark.".to_owned(),
+            max_iterations: u32::MAX,
+            tools: kinds.iter().map(|kind| self.parts.pin(*kind)).collect(),
+        };
+        let journal = SessionJournal::create(self.opening(), started).await?;
+        Ok(Arc::new(journal))
+    }
+
+    /// Begins a run, as the driver does.
+    pub(crate) async fn start_run(&self, journal: &SessionJournal) -> anyhow::Result<()> {
+        let started = journal.read(|session| RunStarted {
+            trace_id: self.trace_id(),
+            host: "bench".to_owned(),
+            resumed_from: session.last_run().map(|r| r.started.trace_id.clone()),
+            at_iteration: session.current_iteration(),
+            after_crash: session.last_run().is_some_and(|r| r.ended.is_none()),
+        });
+        journal.append(vec![Event::RunStarted(started)]).await?;
+        Ok(())
+    }
+
+    fn trace_id(&self) -> TraceId {
+        let n = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
+        #[expect(clippy::expect_used, reason = "32 hexadecimal digits, not all zero")]
+        TraceId::new(format!("{n:032x}")).expect("a trace id")
+    }
+
+    /// A name that no session of this host has.
+    pub(crate) fn fresh(&self, tag: &str) -> String {
+        let n = self.counter.fetch_add(1, Ordering::Relaxed);
+        format!("{tag}-{n:07}")
+    }
+
+    /// Runs a session through the driver, at a pace.
+    pub(crate) async fn run(
+        &self,
+        journal: &Arc<SessionJournal>,
+        pace: Arc<Pace>,
+    ) -> anyhow::Result<()> {
+        let spec = RunSpec {
+            trace_id: self.trace_id(),
+            host: "bench".to_owned(),
+        };
+        PACE.scope(pace, self.driver.run(journal, spec)).await?;
+        Ok(())
+    }
+
+    /// So many sessions at once, each with so many calls.
+    pub(crate) async fn round(
+        self: &Arc<Host>,
+        kind: Kind,
+        sessions: usize,
+        calls: u32,
+    ) -> anyhow::Result<Round> {
+        let gate = Arc::new(Barrier::new(sessions));
+        let mut tasks = Vec::with_capacity(sessions);
+        let mut paces = Vec::with_capacity(sessions);
+        for _ in 0..sessions {
+            let name = self.fresh("s");
+            let pace = Arc::new(Pace::new(kind, name.clone(), calls, gate.clone()));
+            paces.push(pace.clone());
+            let host = self.clone();
+            tasks.push(tokio::spawn(async move {
+                let journal = host.begin(&name, &[kind]).await?;
+                host.run(&journal, pace).await?;
+                journal.close().await?;
+                anyhow::Ok(())
+            }));
+        }
+        for done in try_join_all(tasks).await? {
+            done?;
+        }
+        Ok(Round::of(&paces))
+    }
+}
