@@ -59,12 +59,9 @@ pub(crate) async fn scenario(bench: &Bench, name: &str) -> anyhow::Result<Value>
             }
             sample
         }
-        "busy" => {
-            busy(bench, BUSY, Duration::from_secs(BUSY_SECONDS))
-                .await?
-                .0
-        }
-        "soak" => busy(bench, SOAK, bench.time).await?.0,
+        "busy" => busy(bench, BUSY, true, Duration::from_secs(BUSY_SECONDS)).await?,
+        "busy-plain" => busy(bench, BUSY, false, Duration::from_secs(BUSY_SECONDS)).await?,
+        "soak" => busy(bench, SOAK, true, bench.time).await?,
         other => anyhow::bail!("there is no scenario {other}"),
     };
     Ok(json!({
@@ -79,9 +76,10 @@ pub(crate) async fn scenario(bench: &Bench, name: &str) -> anyhow::Result<Value>
 async fn busy(
     bench: &Bench,
     places: usize,
+    spans: bool,
     time: Duration,
-) -> anyhow::Result<(Vec<(f64, f64)>, u64)> {
-    let (host, _) = calls::host(bench, "busy-memory", true)?;
+) -> anyhow::Result<Vec<(f64, f64)>> {
+    let (host, _) = calls::host(bench, "busy-memory", spans)?;
     let over = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
@@ -110,7 +108,8 @@ async fn busy(
     for task in tasks {
         task.await??;
     }
-    Ok((samples, done.load(Ordering::Relaxed)))
+    anyhow::ensure!(done.load(Ordering::Relaxed) > 0, "no session ended in time");
+    Ok(samples)
 }
 
 /// Runs a scenario in a child.
@@ -154,6 +153,7 @@ pub(crate) fn memory(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
     let idle = child(bench, "idle")?;
     let grown = samples(&idle).first().map_or(0.0, |s| s.1) - number(&idle, "before_mib");
     let busy = child(bench, "busy")?;
+    let plain = child(bench, "busy-plain")?;
     Ok(vec![
         Measure::alone(
             format!("peak memory, {IDLE} idle sessions"),
@@ -167,6 +167,10 @@ pub(crate) fn memory(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
             short(grown * 1024.0 / IDLE as f64)
         )),
         steady(format!("peak memory, {BUSY} busy sessions"), &busy),
+        steady(
+            format!("peak memory, {BUSY} busy sessions, no spans"),
+            &plain,
+        ),
     ])
 }
 
