@@ -13,7 +13,7 @@ use stoplog_model::{ApprovalId, Position, Reason, TraceId};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::prompt;
+use crate::prompt::Frame;
 use crate::step::{Step, next, owes_confirmation};
 use crate::tally::{Calls, Tally};
 
@@ -93,6 +93,7 @@ impl Driver {
         if to_confirm && let Some(ended) = self.confirm_writes(journal).await? {
             return Ok(ended);
         }
+        let frame = journal.read(Frame::new);
         loop {
             let step = journal.read(next);
             let ended = match step {
@@ -100,7 +101,7 @@ impl Driver {
                 Step::AskModel { .. } | Step::Run(_) if self.shutdown.is_cancelled() => {
                     Some(self.interrupt(journal, Wait::ShuttingDown).await?)
                 }
-                Step::AskModel { iteration } => self.ask_model(journal, iteration).await?,
+                Step::AskModel { iteration } => self.ask_model(journal, &frame, iteration).await?,
                 Step::Run(positions) => self.run_calls(journal, positions).await?,
                 Step::Finish { answer } => Some(self.end(journal, success(answer), None).await?),
                 Step::Fail {
@@ -153,11 +154,12 @@ impl Driver {
     async fn ask_model(
         &self,
         journal: &Arc<SessionJournal>,
+        frame: &Frame,
         iteration: u32,
     ) -> Result<Option<Ended>, JournalError> {
         // The model is shown every turn, those that a snapshot left out too.
         journal.recall().await?;
-        let request = journal.read(|session| prompt::request(session, iteration));
+        let request = journal.read(|session| frame.request(session, iteration));
         // Nothing durable depends on an answer that is still being written: it is dropped, and
         // asked for again by the next run.
         let asked = self.model.turn(&request, &*self.clock);

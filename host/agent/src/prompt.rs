@@ -1,31 +1,55 @@
 //! The conversation as the model sees it, rebuilt from the journal alone.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use stoplog_llm::{Message, ToolDefinition, TurnRequest, prompt_version_hash};
+use stoplog_model::SessionId;
 use stoplog_model::event::{CallResult, Observed};
 use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::session::{CallState, Session};
 
-/// The request for the next turn.
-pub(crate) fn request(session: &Session, iteration: u32) -> TurnRequest {
-    let tools: Vec<ToolDefinition> = session
-        .started
-        .tools
-        .iter()
-        .map(|pin| ToolDefinition {
-            name: pin.contract.name.to_string(),
-            description: pin.contract.description.clone(),
-            input_schema: pin.contract.input_schema.clone(),
-        })
-        .collect();
-    let system_prompt = session.started.system_prompt.clone();
-    TurnRequest {
-        session: session.started.session.clone(),
-        iteration,
-        prompt_version_hash: prompt_version_hash(&system_prompt, &tools),
-        system_prompt,
-        messages: messages(session),
-        tools,
+/// What every request of a session has in common. Made once a run: the hash goes over every
+/// tool's schema.
+pub(crate) struct Frame {
+    session: SessionId,
+    system_prompt: String,
+    tools: Arc<[ToolDefinition]>,
+    prompt_version_hash: String,
+}
+
+impl Frame {
+    /// The frame of a session.
+    pub(crate) fn new(session: &Session) -> Frame {
+        let tools: Arc<[ToolDefinition]> = session
+            .started
+            .tools
+            .iter()
+            .map(|pin| ToolDefinition {
+                name: pin.contract.name.to_string(),
+                description: pin.contract.description.clone(),
+                input_schema: pin.contract.input_schema.clone(),
+            })
+            .collect();
+        let system_prompt = session.started.system_prompt.clone();
+        Frame {
+            session: session.started.session.clone(),
+            prompt_version_hash: prompt_version_hash(&system_prompt, &tools),
+            system_prompt,
+            tools,
+        }
+    }
+
+    /// The request for the next turn.
+    pub(crate) fn request(&self, session: &Session, iteration: u32) -> TurnRequest {
+        TurnRequest {
+            session: self.session.clone(),
+            iteration,
+            system_prompt: self.system_prompt.clone(),
+            messages: messages(session),
+            tools: self.tools.clone(),
+            prompt_version_hash: self.prompt_version_hash.clone(),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Dispatcher {
 pub(crate) struct Passage {
     pub(crate) journal: Arc<SessionJournal>,
     pub(crate) position: Position,
-    pub(crate) pin: Pin,
+    pub(crate) pin: Arc<Pin>,
     pub(crate) call: CallState,
     pub(crate) header_key: String,
     pub(crate) act_key: Option<ActKey>,

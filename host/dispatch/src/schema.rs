@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use stoplog_model::Digest;
+use stoplog_model::contract::Contract;
 use stoplog_model::event::Pin;
 
 /// Schema complaints told at most: the first few say what is wrong.
@@ -15,20 +16,21 @@ struct Pair {
     output: jsonschema::Validator,
 }
 
-/// Compiled schemas, by digest of the contract.
+/// Compiled schemas, by component. One component may be pinned with several contracts, as when a
+/// later version reads it otherwise; comparing them costs less than their digest.
 #[derive(Default)]
 pub(crate) struct Schemas {
-    compiled: Mutex<HashMap<Digest, Arc<Pair>>>,
+    compiled: Mutex<HashMap<Digest, Vec<(Contract, Arc<Pair>)>>>,
 }
 
 impl Schemas {
     fn pair(&self, pin: &Pin) -> Result<Arc<Pair>, String> {
-        let digest = pin.contract.digest();
         let mut compiled = self
             .compiled
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(pair) = compiled.get(&digest) {
+        let of_component = compiled.entry(pin.component.clone()).or_default();
+        if let Some((_, pair)) = of_component.iter().find(|(c, _)| *c == pin.contract) {
             return Ok(pair.clone());
         }
         let compile = |schema: &Value| {
@@ -38,7 +40,7 @@ impl Schemas {
             input: compile(&pin.contract.input_schema)?,
             output: compile(&pin.contract.output_schema)?,
         });
-        compiled.insert(digest, pair.clone());
+        of_component.push((pin.contract.clone(), pair.clone()));
         Ok(pair)
     }
 

@@ -21,6 +21,8 @@ mod openai;
 mod price;
 mod scripted;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use stoplog_model::digest::canonical_json;
@@ -46,7 +48,7 @@ pub struct TurnRequest {
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
     /// The tools that it may call.
-    pub tools: Vec<ToolDefinition>,
+    pub tools: Arc<[ToolDefinition]>,
     /// See [`prompt_version_hash`].
     pub prompt_version_hash: String,
 }

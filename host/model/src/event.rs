@@ -1,5 +1,7 @@
 //! The events of a session: all that is ever written, and all that state is made from.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -96,7 +98,7 @@ pub struct SessionStarted {
     /// Turns at most.
     pub max_iterations: u32,
     /// The tools, pinned.
-    pub tools: Vec<Pin>,
+    pub tools: Vec<Arc<Pin>>,
 }
 
 /// See [`Event::RunStarted`].

@@ -289,7 +289,7 @@ impl Session {
     }
 
     /// The pinned tool of this name.
-    pub fn pin(&self, tool: &str) -> Option<&Pin> {
+    pub fn pin(&self, tool: &str) -> Option<&Arc<Pin>> {
         self.pins.get(tool).and_then(|i| self.started.tools.get(*i))
     }
 

@@ -21,7 +21,7 @@ mod wal;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -39,8 +39,9 @@ pub use connection::{BUSY_TIMEOUT_MS, FORMAT, WAL_SIZE_LIMIT_BYTES};
 /// that a commit stays short.
 pub const GROUP_COMMIT_MAX: usize = 256;
 
-/// Read connections kept open: reads are rare beside writes, and never wait for them.
-const READERS: usize = 2;
+/// Read connections kept open: reads never wait for writes. More than a few are only of use while
+/// many sessions are opened at once.
+const READERS: usize = 8;
 
 enum Job {
     Append(Box<Batch>, oneshot::Sender<Result<(), StoreError>>),
@@ -66,7 +67,7 @@ pub struct SqliteStore {
     watch: Arc<dyn Watch>,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<std::thread::JoinHandle<()>>,
-    readers: Arc<Mutex<Vec<Connection>>>,
+    readers: Mutex<Vec<Connection>>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -101,7 +102,7 @@ impl SqliteStore {
             watch,
             jobs: Some(jobs),
             writer: Some(writer),
-            readers: Arc::default(),
+            readers: Mutex::default(),
         })
     }
 
@@ -116,7 +117,7 @@ impl SqliteStore {
             watch: Arc::new(Unwatched),
             jobs: None,
             writer: None,
-            readers: Arc::new(Mutex::new(vec![connection])),
+            readers: Mutex::new(vec![connection]),
         })
     }
 
@@ -140,32 +141,37 @@ impl SqliteStore {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let path = self.path.clone();
-        let readers = self.readers.clone();
-        let lock = move || {
-            readers
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                .pop()
-        };
-        let readers = self.readers.clone();
+        let connection = self.reader()?;
         let work = move || {
-            let connection = match lock() {
-                Some(connection) => connection,
-                None => connection::open_for_reading(&path)?,
-            };
-            let result = query(&connection).map_err(connection::read_error)?;
-            let mut pool = readers
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            if pool.len() < READERS {
-                pool.push(connection);
-            }
-            Ok(result)
+            let result = query(&connection);
+            (connection, result)
         };
-        tokio::task::spawn_blocking(work)
+        let (connection, result) = tokio::task::spawn_blocking(work)
             .await
-            .map_err(|e| StoreError::Corrupt(format!("the reader ended: {e}")))?
+            .map_err(|e| StoreError::Corrupt(format!("the reader ended: {e}")))?;
+        self.give_back(connection);
+        result.map_err(connection::read_error)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.readers
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn reader(&self) -> Result<Connection, StoreError> {
+        let kept = self.readers().pop();
+        match kept {
+            Some(connection) => Ok(connection),
+            None => connection::open_for_reading(&self.path),
+        }
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let mut readers = self.readers();
+        if readers.len() < READERS {
+            readers.push(connection);
+        }
     }
 }
 
@@ -234,9 +240,12 @@ impl Store for SqliteStore {
     }
 
     async fn act_key(&self, scope: &str, key: &str) -> Result<Option<ActKeyRow>, StoreError> {
-        let (scope, key, format) = (scope.to_owned(), key.to_owned(), self.format);
-        self.query(move |c| read::act_key(c, format, &scope, &key))
-            .await
+        // One row by its key, from a page that is most often in memory: shorter than the way to
+        // another thread and back.
+        let connection = self.reader()?;
+        let found = read::act_key(&connection, self.format, scope, key);
+        self.give_back(connection);
+        found.map_err(connection::read_error)
     }
 
     async fn open_intents(&self) -> Result<Vec<OpenIntentRow>, StoreError> {

@@ -18,7 +18,25 @@ use crate::span::Span;
 
 struct State {
     file: File,
+    /// Of the sessions that are worked on.
     makers: HashMap<String, SpanMaker>,
+    /// Ids of the spans in the file, by session, once somebody has asked.
+    there: Option<HashMap<String, There>>,
+}
+
+/// What is known of a session's spans in the file.
+enum There {
+    /// These are in it, and nobody has added to them since it was read.
+    Ids(HashSet<String>),
+    /// This process has written some: read the file again.
+    ReadAgain,
+}
+
+/// The part of a line that says which span it is.
+#[derive(serde::Deserialize)]
+struct LineId {
+    session_id: String,
+    span_id: String,
 }
 
 /// Writes spans to a file, after each commit.
@@ -39,6 +57,7 @@ impl JsonlSink {
         let state = State {
             file,
             makers: HashMap::new(),
+            there: None,
         };
         Ok(JsonlSink {
             path: path.to_owned(),
@@ -53,7 +72,8 @@ impl JsonlSink {
         };
         let mut maker = SpanMaker::default();
         let mut missing = Vec::new();
-        let there = self.span_ids(&session)?;
+        let mut state = self.state();
+        let there = self.span_ids(&mut state, &session)?;
         for record in records {
             let made = maker.push(record).map_err(io::Error::other)?;
             missing.extend(
@@ -61,7 +81,6 @@ impl JsonlSink {
                     .filter(|span| !there.contains(span.common.span_id.as_str())),
             );
         }
-        let mut state = self.state();
         write_lines(&mut state.file, &missing)?;
         state.makers.insert(session, maker);
         Ok(())
@@ -79,24 +98,51 @@ impl JsonlSink {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn span_ids(&self, session: &str) -> io::Result<HashSet<String>> {
-        let mut ids = HashSet::new();
-        for line in BufReader::new(File::open(&self.path)?).lines() {
-            let line = line?;
-            if !line.contains(session) {
-                continue;
-            }
-            let Ok(value) = serde_json::from_str::<serde_json::Value>(&line) else {
-                continue;
-            };
-            if value["session_id"] == session
-                && let Some(id) = value["span_id"].as_str()
-            {
-                ids.insert(id.to_owned());
+    /// Ids of a session's spans in the file. The file is read once for all sessions, and again
+    /// only for one that this process has written to since.
+    fn span_ids(&self, state: &mut State, session: &str) -> io::Result<HashSet<String>> {
+        if state.there.is_none() {
+            let mut there: HashMap<String, There> = HashMap::new();
+            self.each_id(|id| {
+                let ids = there
+                    .entry(id.session_id)
+                    .or_insert_with(|| There::Ids(HashSet::new()));
+                if let There::Ids(ids) = ids {
+                    ids.insert(id.span_id);
+                }
+            })?;
+            state.there = Some(there);
+        }
+        let known = state.there.get_or_insert_default();
+        match known.insert(session.to_owned(), There::ReadAgain) {
+            None => Ok(HashSet::new()),
+            Some(There::Ids(ids)) => Ok(ids),
+            Some(There::ReadAgain) => {
+                let mut ids = HashSet::new();
+                self.each_id(|id| {
+                    if id.session_id == session {
+                        ids.insert(id.span_id);
+                    }
+                })?;
+                Ok(ids)
             }
         }
-        Ok(ids)
     }
+
+    fn each_id(&self, mut each: impl FnMut(LineId)) -> io::Result<()> {
+        for line in BufReader::new(File::open(&self.path)?).lines() {
+            if let Ok(id) = serde_json::from_str(&line?) {
+                each(id);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a run ended with this event: what comes behind it comes from somebody who has taken the
+/// session up again, and primed it.
+fn is_over(last: Option<&Record>) -> bool {
+    last.is_some_and(|r| matches!(r.event, stoplog_model::Event::RunEnded(_)))
 }
 
 fn session_of(records: &[Record]) -> Option<String> {
@@ -141,6 +187,9 @@ impl OnCommit for JsonlSink {
         let begins = records.first().is_some_and(|r| r.seq == 1);
         if begins {
             state.makers.insert(id.clone(), SpanMaker::default());
+            if let Some(there) = &mut state.there {
+                there.insert(id.clone(), There::ReadAgain);
+            }
         }
         let Some(maker) = state.makers.get_mut(&id) else {
             return;
@@ -152,6 +201,9 @@ impl OnCommit for JsonlSink {
                 Ok(spans) => made.extend(spans),
                 Err(error) => tracing::error!(session = id, %error, "no span"),
             }
+        }
+        if is_over(records.last()) {
+            state.makers.remove(&id);
         }
         // A span that cannot be written is no reason to stop: the journal has it.
         if let Err(error) = write_lines(&mut state.file, &made) {

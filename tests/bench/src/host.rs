@@ -140,7 +140,10 @@ impl Host {
             task: "Call the tool again and again.".to_owned(),
             system_prompt: "You are a benchmark.".to_owned(),
             max_iterations: u32::MAX,
-            tools: kinds.iter().map(|kind| self.parts.pin(*kind)).collect(),
+            tools: kinds
+                .iter()
+                .map(|kind| self.parts.pin(*kind).into())
+                .collect(),
         };
         let journal = SessionJournal::create(self.opening(), started).await?;
         Ok(Arc::new(journal))

@@ -90,7 +90,10 @@ fn session(events: Vec<Event>) -> Session {
         task: "t".into(),
         system_prompt: String::new(),
         max_iterations: 3,
-        tools: vec![pin("read", Class::ReadOnly), pin("write", Class::External)],
+        tools: vec![
+            pin("read", Class::ReadOnly).into(),
+            pin("write", Class::External).into(),
+        ],
     });
     let records: Vec<Record> = [started, run(false)]
         .into_iter()

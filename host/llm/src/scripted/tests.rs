@@ -54,7 +54,7 @@ async fn turn(iteration: u32, messages: Vec<Message>) -> Result<Turn, ModelError
         iteration,
         system_prompt: String::new(),
         messages,
-        tools: vec![],
+        tools: [].into(),
         prompt_version_hash: "0123456789ab".into(),
     };
     let model = Scripted::parse("refunds.json", SCRIPT).expect("script");

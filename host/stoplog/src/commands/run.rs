@@ -1,6 +1,7 @@
 //! `run`, and `resume` of one session.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stoplog_journal::{SessionJournal, Store, Which};
@@ -37,7 +38,7 @@ pub(super) async fn run(context: &Context, args: args::Run) -> Result<Exit, CliE
         tools: locked
             .tools
             .iter()
-            .map(|tool| lock::pin(&journal.data, tool))
+            .map(|tool| lock::pin(&journal.data, tool).map(Arc::new))
             .collect::<Result<_, _>>()?,
     };
     if args.admit {

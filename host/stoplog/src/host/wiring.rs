@@ -35,7 +35,7 @@ pub(crate) struct Tools {
 impl Tools {
     /// Makes these pinned tools ready to run, and checks that the operator's rules speak of fields
     /// that they have.
-    pub(crate) async fn ready(&self, data: &DataDir, pins: &[Pin]) -> Result<(), CliError> {
+    pub(crate) async fn ready(&self, data: &DataDir, pins: &[Arc<Pin>]) -> Result<(), CliError> {
         for pin in pins {
             let name = pin.contract.name.as_str();
             self.rules
