@@ -5,9 +5,11 @@
 //! * [`DataDir`]: the directory that a host works in, and the lock on it.
 
 pub mod data_dir;
+mod faulty;
 pub mod memory;
 pub mod sqlite;
 
 pub use data_dir::DataDir;
+pub use faulty::{FAULT_TEXT, FailFrom, Fault, FaultyStore, Op, Schedule};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
