@@ -68,14 +68,20 @@ pub enum Fault {
     After,
 }
 
-/// Decides about each call, in the order in which they are made.
+/// Decides about each call, in the order in which they are made. Either moment may take its time,
+/// or never come to an end: the call waits.
+#[async_trait]
 pub trait Schedule: Send + Sync {
     /// What becomes of this call.
-    fn decide(&self, op: Op) -> Fault;
+    async fn decide(&self, op: Op) -> Fault;
+
+    /// The inner store has finished it, well or not; nobody has been told yet.
+    async fn finished(&self, _op: Op) {}
 }
 
+#[async_trait]
 impl<F: Fn(Op) -> Fault + Send + Sync> Schedule for F {
-    fn decide(&self, op: Op) -> Fault {
+    async fn decide(&self, op: Op) -> Fault {
         self(op)
     }
 }
@@ -98,8 +104,9 @@ impl FailFrom {
     }
 }
 
+#[async_trait]
 impl Schedule for FailFrom {
-    fn decide(&self, op: Op) -> Fault {
+    async fn decide(&self, op: Op) -> Fault {
         if !op.writes() {
             return Fault::None;
         }
@@ -133,13 +140,15 @@ impl FaultyStore {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let failed = |when: &str| StoreError::Unwritable(format!("{FAULT_TEXT}, {when} {op:?}"));
-        match self.schedule.decide(op) {
-            Fault::None => call.await,
-            Fault::Before => Err(failed("before")),
-            Fault::After => {
-                call.await?;
-                Err(failed("after"))
-            }
+        let fault = self.schedule.decide(op).await;
+        if fault == Fault::Before {
+            return Err(failed("before"));
+        }
+        let result = call.await;
+        self.schedule.finished(op).await;
+        match (result, fault) {
+            (Ok(_), Fault::After) => Err(failed("after")),
+            (result, _) => result,
         }
     }
 }
