@@ -188,6 +188,10 @@ impl Dispatcher {
         {
             return Ok(Dispatched::Observed(observation));
         }
+        // An undo that the run before did not bring to its end: the answers behind it may be void.
+        if let Some(parked) = self.undo_in_doubt(&passage).await? {
+            return Ok(parked);
+        }
         // An effect in doubt from a run that died: find out before anything runs again.
         if passage.call.doubt().is_some() {
             return self.recover(&mut passage, None, true).await;

@@ -16,7 +16,7 @@ use stoplog_egress::{Egress, Vetted};
 use stoplog_journal::{ActKeyRow, JournalError, SessionJournal, StoreError};
 use stoplog_model::class::is_safe_method;
 use stoplog_model::event::{Event, ReadRecorded};
-use stoplog_model::key::effect_key;
+use stoplog_model::key::{UNDO_LABEL, effect_key};
 use stoplog_model::port::{Gate, Moment, Stage};
 use stoplog_model::session::{CallState, EffectState};
 use stoplog_model::{
@@ -33,9 +33,6 @@ pub(crate) const MAX_REQUESTS: u32 = 64;
 /// How long an outcome may wait for the observation's commit, milliseconds. A tool that computes
 /// on after its answer must not keep the outcome from the disk for longer.
 const OUTCOME_LINGER_MS: u64 = 20;
-
-/// Label of the effect of `undo`. Guests cannot take it.
-pub(crate) const UNDO_LABEL: &str = "undo";
 
 /// Start of the labels of implicit permits. Guests cannot take them.
 const IMPLICIT_PREFIX: &str = "http-";

@@ -8,6 +8,7 @@ use std::time::Duration;
 use stoplog_journal::JournalError;
 use stoplog_model::Reason;
 use stoplog_model::event::{CallResult, Event, ProbePurpose, Probed, Undone};
+use stoplog_model::key::UNDO_LABEL;
 use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use stoplog_model::port::{Entry, Returned};
 use stoplog_model::session::EffectState;
@@ -16,7 +17,7 @@ use stoplog_policy::{Clearance, Facts, Judgement, aftermath, judge};
 
 use crate::dispatcher::{Dispatched, Dispatcher, Passage};
 use crate::execute::{Executed, Mode};
-use crate::gate::{Rights, UNDO_LABEL};
+use crate::gate::Rights;
 
 impl Dispatcher {
     /// Cures a call that ended in doubt. `error` is what the tool said, if it said something.
@@ -187,15 +188,23 @@ impl Dispatcher {
             .await
     }
 
-    /// The host died in an undo, and the far side keeps no keys: undoing again might take back
-    /// twice, so a person must look.
-    async fn undo_in_doubt(&self, passage: &Passage) -> Result<Option<Dispatched>, JournalError> {
-        let undo = passage.call.effect(UNDO_LABEL);
-        let in_doubt = undo.is_some_and(aftermath::inconclusive);
-        if !in_doubt || passage.pin.contract.keeps_keys {
+    /// The host died in an undo, or before it recorded that one was done. Undoing again might
+    /// take back twice where the far side keeps no keys, and the recorded answer of what was to
+    /// be undone counts no more: so a person must look.
+    pub(crate) async fn undo_in_doubt(
+        &self,
+        passage: &Passage,
+    ) -> Result<Option<Dispatched>, JournalError> {
+        let Some(undo) = passage.call.unrecorded_undo() else {
+            return Ok(None);
+        };
+        if aftermath::inconclusive(undo) && passage.pin.contract.keeps_keys {
             return Ok(None);
         }
-        let detail = "nobody knows whether the undo was done, and the far side keeps no keys";
+        let detail = match aftermath::inconclusive(undo) {
+            true => "nobody knows whether the undo was done, and the far side keeps no keys",
+            false => "the undo was answered, and the host died before it recorded what it did",
+        };
         Ok(Some(
             self.park(passage, Reason::DoubtUnresolvable, detail.into())
                 .await?,

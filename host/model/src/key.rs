@@ -98,6 +98,9 @@ impl ActKey {
 /// The label of a call's first explicit effect: nothing stands behind the key.
 pub const MAIN_LABEL: &str = "";
 
+/// The label of the effect of `undo`. No tool can take it.
+pub const UNDO_LABEL: &str = "undo";
+
 /// The key of one effect of a call: the call's header key, with `.label` behind it for every
 /// effect but the first.
 pub fn effect_key(header_key: &str, label: &str) -> String {

@@ -14,6 +14,7 @@ use crate::call::{Call, Position};
 use crate::effect::Outcome;
 use crate::event::*;
 use crate::id::ApprovalId;
+use crate::key::UNDO_LABEL;
 use crate::money::UsdMicros;
 use crate::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use crate::reason::Reason;
@@ -171,10 +172,19 @@ impl CallState {
         }
     }
 
+    /// The effect of an undo that may have taken something back, and of which no
+    /// [`Event::Undone`] tells.
+    pub fn unrecorded_undo(&self) -> Option<&EffectState> {
+        self.effect(UNDO_LABEL)
+            .filter(|e| e.aftermath() != Aftermath::Untouched)
+    }
+
     /// A person found that the call was not done. Effects that the far side answered with success
-    /// stay in force, unless it was the far side itself that did not know them any more.
+    /// stay in force, unless it was the far side itself that did not know them any more, or an
+    /// undo may have taken them back since.
     fn void_effects(&mut self, parked_for: Reason) {
-        let denied = matches!(parked_for, Reason::LedgerMismatch | Reason::FoundSeveral);
+        let denied = matches!(parked_for, Reason::LedgerMismatch | Reason::FoundSeveral)
+            || self.unrecorded_undo().is_some();
         for effect in &mut self.effects {
             if denied || effect.aftermath() != Aftermath::Changed {
                 effect.void = true;

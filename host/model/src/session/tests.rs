@@ -292,3 +292,59 @@ fn doubt_is_not_forgotten_by_a_resend_that_did_not_leave() {
     assert!(in_doubt(resent(vec![outcome(1), probe(false)])));
     assert!(!in_doubt(resent(vec![outcome(1), probe(true)])));
 }
+
+/// An answered effect that an undo may have taken back is not in force once a person says so.
+#[test]
+fn not_done_behind_an_undo_voids_what_was_answered() {
+    let labelled = |label: &str| match intent("k", 1, None) {
+        Event::IntentRecorded(intent) => Event::IntentRecorded(IntentRecorded {
+            label: label.into(),
+            ..intent
+        }),
+        other => other,
+    };
+    let came = |label: &str, outcome| {
+        Event::OutcomeRecorded(OutcomeRecorded {
+            position: AT,
+            label: label.into(),
+            attempt: 1,
+            outcome,
+            latency_ms: 1,
+        })
+    };
+    let answered = |status| Outcome::Answered {
+        response: crate::effect::Response {
+            status,
+            headers: vec![],
+            body: vec![],
+        },
+    };
+    let unanswered = || Outcome::Unanswered { why: "?".into() };
+    let parked = Event::Parked(Parked {
+        position: AT,
+        reason: Reason::DoubtUnresolvable,
+        detail: String::new(),
+    });
+    let not_done = Event::ParkResolved(ParkResolved {
+        position: AT,
+        resolution: Resolution::NotDone,
+        by: "Meera".into(),
+        note: String::new(),
+    });
+    let in_force = |undo: Option<Outcome>| {
+        let mut events = vec![turn(1), labelled(""), came("", answered(200))];
+        if let Some(outcome) = undo {
+            events.extend([labelled("undo"), came("undo", outcome)]);
+        }
+        events.extend([parked.clone(), not_done.clone()]);
+        let session = Session::fold(&records(events))
+            .expect("legal")
+            .expect("some");
+        !session.call(AT).expect("a call").effects[0].void
+    };
+    assert!(in_force(None), "the far side answered: it stands");
+    assert!(in_force(Some(answered(404))), "the undo was refused");
+    assert!(!in_force(Some(unanswered())), "it may be taken back");
+    assert!(!in_force(Some(answered(500))), "it may be taken back");
+    assert!(!in_force(Some(answered(200))), "it is taken back");
+}
