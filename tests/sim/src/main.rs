@@ -1,4 +1,4 @@
-//! `cargo run -p stoplog-sim -- --seeds N --from S`: schedules a second, coverage, violations.
+//! `cargo run -p stoplog-sim -- --seeds N --from S [--tool NAME]`: schedules a second, coverage, violations.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -14,10 +14,17 @@ fn main() -> ExitCode {
     };
     let mut out = std::io::stdout().lock();
     let (Some(seeds), Some(from)) = (number("--seeds", 1000), number("--from", 0)) else {
-        let _ = writeln!(out, "usage: stoplog-sim [--seeds N] [--from S]");
+        let _ = writeln!(
+            out,
+            "usage: stoplog-sim [--seeds N] [--from S] [--tool NAME]"
+        );
         return ExitCode::from(2);
     };
-    let report = report::run(from, seeds, None);
+    let tool = arguments.iter().position(|a| a == "--tool");
+    let report = match tool.and_then(|i| arguments.get(i + 1)) {
+        Some(tool) => report::run_with(tool, from, seeds),
+        None => report::run(from, seeds, None),
+    };
     let _ = write!(out, "{report}");
     match report.is_good() {
         true => ExitCode::SUCCESS,

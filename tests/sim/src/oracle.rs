@@ -127,8 +127,8 @@ pub struct History {
     pub approved: Vec<Approved>,
     /// Every session.
     pub endings: Vec<Ending>,
-    /// Intents that are still open.
-    pub open_intents: usize,
+    /// Intents that are still open, by session.
+    pub open_intents: Vec<String>,
     /// What tools, far side and world saw go wrong by themselves.
     pub wrong: Vec<String>,
 }
@@ -413,12 +413,17 @@ fn approved(history: &History) -> Vec<String> {
     broken
 }
 
-/// In the end no intent is open.
+/// In the end no intent is open; but for a session that a person gave up, which may leave another
+/// call in doubt behind.
 fn closed(history: &History) -> Vec<String> {
-    let open = history.open_intents;
-    (open > 0)
-        .then(|| format!("{open} intents are open"))
-        .into_iter()
+    let given_up = |session: &&String| {
+        let mut endings = history.endings.iter();
+        endings.any(|e| {
+            e.session == **session && e.status == "failed" && e.reason == "ledger_mismatch"
+        })
+    };
+    let open = history.open_intents.iter().filter(|s| !given_up(s));
+    open.map(|session| format!("{session} has an open intent"))
         .collect()
 }
 

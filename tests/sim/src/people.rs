@@ -21,12 +21,19 @@ use crate::world::{World, call_id};
 const NEVER_MS: u64 = 16 * 60 * 1000;
 
 impl World {
-    /// Everything that waits for a person, in every session.
-    pub(crate) fn people(&mut self) {
+    /// Everything that waits for a person, in every session. The sessions that a host should take
+    /// up.
+    pub(crate) fn people(&mut self) -> Vec<SessionId> {
+        let mut unfinished = Vec::new();
         for id in self.sessions.clone() {
             let Some((_, session)) = self.load(&id) else {
+                unfinished.push(id);
                 continue;
             };
+            if self.is_final(&session) {
+                continue;
+            }
+            unfinished.push(id.clone());
             let calls: Vec<(Position, CallState)> =
                 session.calls().map(|(p, c)| (p, c.clone())).collect();
             for (position, call) in calls {
@@ -38,6 +45,7 @@ impl World {
                 }
             }
         }
+        unfinished
     }
 
     /// What a person says of a call, if it waits for one.

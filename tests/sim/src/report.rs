@@ -26,6 +26,20 @@ pub struct Report {
 
 /// Runs `seeds` seeds from `from` on, or for at most `limit`.
 pub fn run(from: u64, seeds: u64, limit: Option<Duration>) -> Report {
+    run_each(from, seeds, limit, world::run)
+}
+
+/// The same, in a world that has one writing tool alone.
+pub fn run_with(tool: &str, from: u64, seeds: u64) -> Report {
+    run_each(from, seeds, None, |seed| world::run_with(tool, seed))
+}
+
+fn run_each(
+    from: u64,
+    seeds: u64,
+    limit: Option<Duration>,
+    world: impl Fn(u64) -> world::Ran,
+) -> Report {
     let began = Instant::now();
     let mut report = Report {
         seeds: 0,
@@ -38,7 +52,7 @@ pub fn run(from: u64, seeds: u64, limit: Option<Duration>) -> Report {
         if limit.is_some_and(|l| began.elapsed() >= l) {
             break;
         }
-        let ran = world::run(seed);
+        let ran = world(seed);
         report.seeds += 1;
         report.hosts += u64::from(ran.hosts);
         if !ran.violations.is_empty() {

@@ -75,7 +75,7 @@ pub const WRITERS: [Kind; 13] = [
     Kind { name: "paid", class: Class::Irreversible, keeps_keys: true, shows: true, settles_ms: 200, ..BASE },
     Kind { name: "paid_blunt", class: Class::Irreversible, tenant_wide: false, ..BASE },
     Kind { name: "pair", keeps_keys: true, parts: &["", "fee"], ..BASE },
-    Kind { name: "pair_shown", shows: true, settles_ms: 200, parts: &["", "fee"], ..BASE },
+    Kind { name: "pair_shown", shows: true, settles_ms: 12_000, parts: &["", "fee"], ..BASE },
     Kind { name: "plain_post", keeps_keys: true, plain_http: true, ..BASE },
     Kind { name: "reader", keeps_keys: true, shows: true, settles_ms: 200, reads_first: true, ..BASE },
 ];
@@ -120,15 +120,15 @@ fn described(name: &str) -> Described {
     }
 }
 
-/// The pins that every session begins with.
-pub fn pins() -> Vec<Pin> {
+/// The pins of the reader and of these writers. A world keeps to a few: each costs time.
+pub fn pins(writers: &[usize]) -> Vec<Pin> {
     let pin = |described: Described, class| Pin {
         component: Digest::of(described.name.as_bytes()),
         class,
         contract: Contract::check(described, class).unwrap_or_else(|e| panic!("contract: {e}")),
     };
     let mut pins = vec![pin(described(LOOK), Class::ReadOnly)];
-    for kind in WRITERS {
+    for kind in writers.iter().map(|i| WRITERS[*i]) {
         let scope = match kind.tenant_wide {
             true => KeyScope::Tenant,
             false => KeyScope::Session,

@@ -12,7 +12,7 @@ use stoplog_agent::{Driver, Ended, RunSpec};
 use stoplog_dispatch::{Access, Dispatcher};
 use stoplog_egress::{Egress, Grant, Secrets, Settings};
 use stoplog_journal::{JournalError, Opening, SessionJournal, Store, load};
-use stoplog_model::event::{CallResult, Event, SessionStarted};
+use stoplog_model::event::{CallResult, Event, Pin, SessionStarted};
 use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::port::{Clock, Moment};
 use stoplog_model::session::Status;
@@ -70,6 +70,7 @@ pub struct World {
     pub(crate) approved: Vec<Approved>,
     pub(crate) sessions: Vec<SessionId>,
     model: Arc<SimModel>,
+    pins: Vec<Pin>,
     runs: Mutex<u64>,
     resumes: BTreeMap<SessionId, u32>,
     turns: u32,
@@ -82,26 +83,56 @@ pub(crate) fn tenant() -> Tenant {
 
 /// Runs a seed.
 pub fn run(seed: u64) -> Ran {
-    let mut world = World::new(seed);
+    to_the_end(World::new(seed, None), seed)
+}
+
+/// Runs a seed in a world that has one writing tool alone: more of what only that tool meets.
+pub fn run_with(tool: &str, seed: u64) -> Ran {
+    to_the_end(World::new(seed, Some(tool)), seed)
+}
+
+fn to_the_end(mut world: World, seed: u64) -> Ran {
     let mut hosts = 0;
+    let mut waiting = world.sessions.clone();
     while hosts < MOST_HOSTS {
         hosts += 1;
         if hosts > BAD_HOSTS {
             world.far.behave();
             world.model.behave();
         }
-        let waiting = world.unfinished();
+        world.host(hosts, &waiting);
+        world.pause();
+        waiting = world.people();
         if waiting.is_empty() {
             break;
         }
-        world.host(hosts, &waiting);
-        world.pause();
-        world.people();
     }
     world.settle();
+    if std::env::var("STOPLOG_SIM_DUMP").is_ok() {
+        for id in world.sessions.clone() {
+            for r in world.load(&id).map(|l| l.0).unwrap_or_default() {
+                let t = format!("{:?}", r.event);
+                eprintln!(
+                    "{id} {} e{} {} {}",
+                    r.seq,
+                    r.epoch,
+                    r.at_ms - 1_700_000_000_000,
+                    t.chars()
+                        .take(if t.starts_with("SessionSt") { 30 } else { 420 })
+                        .collect::<String>()
+                );
+            }
+        }
+        for d in world.far.deeds(world.time.now_ms()) {
+            eprintln!("{d:?}");
+        }
+        for d in world.far.sent() {
+            eprintln!("{d:?}");
+        }
+    }
     let history = world.history();
     let mut violations = check(&history);
-    if hosts == MOST_HOSTS {
+    if !waiting.is_empty() {
         violations.push(Violation {
             rule: "ended",
             detail: format!("{MOST_HOSTS} hosts were not enough"),
@@ -118,7 +149,7 @@ pub fn run(seed: u64) -> Ran {
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    fn new(seed: u64, only: Option<&str>) -> World {
         let mut dice = Dice::new(seed, "world");
         let coverage: Arc<Mutex<Coverage>> = Arc::default();
         let faults_percent = *dice.pick(&[0, 10, 30, 60]);
@@ -126,9 +157,14 @@ impl World {
         let far = Arc::new(Far::new(far_dice, faults_percent, coverage.clone()));
         let turns = 2 + dice.below(4) as u32;
         let count = 1 + dice.below(4);
-        let tools = (0..count)
+        let mut tools: Vec<usize> = (0..count)
             .map(|_| dice.below(WRITERS.len() as u64) as usize)
             .collect();
+        if let Some(at) = WRITERS.iter().position(|k| Some(k.name) == only) {
+            tools = vec![at];
+        }
+        tools.sort_unstable();
+        tools.dedup();
         let sessions = (0..1 + dice.below(2))
             .map(|i| SessionId::new(format!("s{}", i + 1)).unwrap_or_else(|e| panic!("{e}")))
             .collect();
@@ -142,6 +178,7 @@ impl World {
             schedule: vec![format!("far side faulty {faults_percent} in 100")],
             approved: Vec::new(),
             sessions,
+            pins: tools::pins(&tools),
             model: SimModel::new(seed, turns, tools),
             runs: Mutex::new(0),
             resumes: BTreeMap::new(),
@@ -163,22 +200,15 @@ impl World {
         }
     }
 
-    /// Sessions that a host should take up.
-    fn unfinished(&mut self) -> Vec<SessionId> {
-        let ids = self.sessions.clone();
-        ids.into_iter().filter(|id| !self.is_final(id)).collect()
-    }
-
-    fn is_final(&mut self, id: &SessionId) -> bool {
-        let Some((_, session)) = self.load(id) else {
-            return false;
-        };
+    /// Whether no host need take it up again.
+    pub(crate) fn is_final(&mut self, session: &Session) -> bool {
         match session.status() {
             Status::Ended => true,
             Status::Failed => {
                 let ended = session.last_run().and_then(|r| r.ended.as_ref());
                 let limit = ended.and_then(|e| e.reason) == Some(Reason::IterationLimit);
-                let resumes = self.resumes.entry(id.clone()).or_default();
+                let id = session.started.session.clone();
+                let resumes = self.resumes.entry(id).or_default();
                 *resumes += 1;
                 session.abandoned || limit || *resumes > RESUMES
             }
@@ -197,7 +227,11 @@ impl World {
                 true => Op::Append,
                 false => *dice.pick(&Op::ALL),
             };
-            let most = if op == Op::Append { 20 } else { 3 };
+            let most = match op {
+                Op::Append => 20,
+                Op::Renew => 1,
+                _ => 3,
+            };
             let fault = *dice.pick(&[Fault::Before, Fault::After]);
             (op, 1 + dice.below(most) as u32, fault)
         });
@@ -425,7 +459,7 @@ impl World {
             task: id.to_string(),
             system_prompt: String::new(),
             max_iterations: self.turns.saturating_sub(u32::from(self.turns == 5)),
-            tools: tools::pins(),
+            tools: self.pins.clone(),
         }
     }
 
@@ -454,7 +488,11 @@ impl World {
             sent: self.far.sent(),
             asked: self.model.asked(),
             approved: self.approved.clone(),
-            open_intents: block_on(self.store.open_intents()).map_or(usize::MAX, |open| open.len()),
+            open_intents: block_on(self.store.open_intents())
+                .unwrap_or_default()
+                .into_iter()
+                .map(|open| open.session)
+                .collect(),
             ..History::default()
         };
         for id in self.sessions.clone() {

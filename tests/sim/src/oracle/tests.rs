@@ -71,7 +71,7 @@ fn good() -> History {
             reason: String::new(),
             shown,
         }],
-        open_intents: 0,
+        open_intents: vec![],
         wrong: vec![],
     }
 }
@@ -135,7 +135,7 @@ fn every_rule_can_be_broken() {
             let again = h.approved[0].clone();
             h.approved.push(again);
         }),
-        ("closed", |h| h.open_intents = 1),
+        ("closed", |h| h.open_intents.push("s".into())),
         ("ended", |h| h.endings[0].status = "active".into()),
         ("seen", |h| h.calls.clear()),
     ];
