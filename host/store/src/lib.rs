@@ -2,6 +2,7 @@
 //!
 //! * [`SqliteStore`]: the embedded default. One file, WAL, `synchronous=FULL`, one writer thread.
 //! * [`MemoryStore`]: for tests and simulations. The same suite, no disk.
+//! * [`FaultyStore`]: any other store, failing on schedule.
 //! * [`DataDir`]: the directory that a host works in, and the lock on it.
 
 pub mod data_dir;

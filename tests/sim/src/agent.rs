@@ -23,6 +23,8 @@ pub struct SimModel {
     /// Tools that it may call, by place in [`WRITERS`]: a world keeps to a few, so that acts meet.
     tools: Vec<usize>,
     turns: u32,
+    /// One call like this, and then the answer.
+    how: Option<&'static str>,
     state: Mutex<State>,
     /// Whether it may still fail, or be cut off.
     fails_percent: Mutex<u64>,
@@ -36,13 +38,19 @@ struct State {
 
 impl SimModel {
     /// A model for a seed.
-    pub fn new(seed: u64, turns: u32, tools: Vec<usize>) -> Arc<SimModel> {
+    pub fn new(
+        seed: u64,
+        turns: u32,
+        tools: Vec<usize>,
+        how: Option<&'static str>,
+    ) -> Arc<SimModel> {
         Arc::new(SimModel {
             seed,
             tools,
-            turns,
+            turns: if how.is_some() { 2 } else { turns },
+            how,
             state: Mutex::default(),
-            fails_percent: Mutex::new(4),
+            fails_percent: Mutex::new(if how.is_some() { 0 } else { 4 }),
         })
     }
 
@@ -57,6 +65,15 @@ impl SimModel {
     }
 
     fn call(&self, dice: &mut Dice, ordinal: u32, iteration: u32) -> Call {
+        if let Some(how) = self.how {
+            let name = format!("{iteration}{ordinal}");
+            return Call {
+                ordinal,
+                tool: WRITERS[self.tools[0]].name.to_owned(),
+                arguments: json!({ "name": name, "amount": 1, "how": how }),
+                provider_id: None,
+            };
+        }
         let (mut tool, mut arguments);
         if dice.percent(25) {
             tool = LOOK.to_owned();
@@ -125,7 +142,11 @@ impl Model for SimModel {
             });
         }
         let is_last = request.iteration >= self.turns;
-        let count = if is_last { 0 } else { 1 + dice.below(3) as u32 };
+        let count = match (is_last, self.how) {
+            (true, _) => 0,
+            (false, Some(_)) => 1,
+            (false, None) => 1 + dice.below(3) as u32,
+        };
         let calls: Vec<Call> = (0..count)
             .map(|ordinal| self.call(&mut dice, ordinal, request.iteration))
             .collect();

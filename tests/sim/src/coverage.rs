@@ -98,7 +98,10 @@ pub const EXPECTED: &[(&str, &str)] = &[
          act_key.before act_key.after",
     ),
     ("zombie", "froze_in_append froze_under_way fenced"),
-    ("how", "plain hide lie trap stall fickle leave garble"),
+    (
+        "how",
+        "plain hide lie trap stumble stall fickle leave garble",
+    ),
     ("run", "success error interrupt died"),
     ("session", "ended failed"),
 ];

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use stoplog_sim::report;
+use stoplog_sim::tools::writer;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,8 +22,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let tool = arguments.iter().position(|a| a == "--tool");
-    let report = match tool.and_then(|i| arguments.get(i + 1)) {
-        Some(tool) => report::run_with(tool, from, seeds),
+    let named = tool.and_then(|i| arguments.get(i + 1));
+    let report = match named.and_then(|name| writer(name)) {
+        Some(tool) => report::run_with(tool.name, from, seeds),
         None => report::run(from, seeds, None),
     };
     let _ = write!(out, "{report}");

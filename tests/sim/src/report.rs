@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
-use crate::world;
+use crate::world::{self, Setup};
 
 /// Violations told at most: the first few say what is wrong.
 const MOST_TOLD: usize = 5;
@@ -30,8 +30,12 @@ pub fn run(from: u64, seeds: u64, limit: Option<Duration>) -> Report {
 }
 
 /// The same, in a world that has one writing tool alone.
-pub fn run_with(tool: &str, from: u64, seeds: u64) -> Report {
-    run_each(from, seeds, None, |seed| world::run_with(tool, seed))
+pub fn run_with(tool: &'static str, from: u64, seeds: u64) -> Report {
+    let setup = Setup {
+        tool: Some(tool),
+        ..Setup::default()
+    };
+    run_each(from, seeds, None, |seed| world::run_with(setup, seed))
 }
 
 fn run_each(

@@ -77,7 +77,7 @@ pub const WRITERS: [Kind; 13] = [
     Kind { name: "pair", keeps_keys: true, parts: &["", "fee"], ..BASE },
     Kind { name: "pair_shown", shows: true, settles_ms: 12_000, parts: &["", "fee"], ..BASE },
     Kind { name: "plain_post", keeps_keys: true, plain_http: true, ..BASE },
-    Kind { name: "reader", keeps_keys: true, shows: true, settles_ms: 200, reads_first: true, ..BASE },
+    Kind { name: "reader", keeps_keys: true, shows: true, settles_ms: 12_000, reads_first: true, ..BASE },
 ];
 
 /// The tool that reads.
@@ -146,15 +146,16 @@ pub fn pins(writers: &[usize]) -> Vec<Pin> {
 }
 
 /// How a tool goes about its call: a field of its input, so that it is the same on a rerun.
-pub const HOWS: [&str; 8] = [
-    "plain",  // says what happened
-    "hide",   // claims success whatever happened
-    "lie",    // claims that nothing changed whatever happened
-    "trap",   // traps behind the effect
-    "stall",  // computes past its time behind the effect
-    "fickle", // asks for something else when it is run again
-    "leave",  // is gone while its request is under way
-    "garble", // gives an output that breaks its schema
+pub const HOWS: [&str; 9] = [
+    "plain",   // says what happened
+    "hide",    // claims success whatever happened
+    "lie",     // claims that nothing changed whatever happened
+    "trap",    // traps behind the effect
+    "stumble", // traps behind the effect the first time, and never again
+    "stall",   // computes past its time behind the effect
+    "fickle",  // asks for something else when it is run again
+    "leave",   // is gone while its request is under way
+    "garble",  // gives an output that breaks its schema
 ];
 
 /// Runs tools as the sandbox does.
@@ -252,6 +253,7 @@ impl Tools {
         }
         match how {
             "hide" => Ok(output("hidden")),
+            "stumble" if info.attempt == 1 => Err(RunError::Trapped("stumbled".to_owned())),
             "trap" => Err(RunError::Trapped("on purpose".to_owned())),
             "stall" => std::future::pending().await,
             "garble" => Ok(Returned::Text("{\"act\": 1}".to_owned())),

@@ -14,7 +14,7 @@ use stoplog_egress::{Egress, Grant, Secrets, Settings};
 use stoplog_journal::{JournalError, Opening, SessionJournal, Store, load};
 use stoplog_model::event::{CallResult, Event, Pin, SessionStarted};
 use stoplog_model::outcome::{Aftermath, Disposition};
-use stoplog_model::port::{Clock, Moment};
+use stoplog_model::port::{Clock, Moment, Stage};
 use stoplog_model::session::Status;
 use stoplog_model::{
     CallKey, Outcome, Position, Reason, Record, Session, SessionId, Tenant, TraceId,
@@ -43,6 +43,9 @@ const FREEZE_MS: u64 = 29_000;
 /// How often a run that failed is resumed.
 const RESUMES: u32 = 4;
 
+/// Longest event in the journal of a failed seed, in characters.
+const LINE_CHARS: usize = 400;
+
 /// What a seed led to.
 #[derive(Debug)]
 pub struct Ran {
@@ -54,8 +57,12 @@ pub struct Ran {
     pub coverage: Coverage,
     /// The rules that were broken.
     pub violations: Vec<Violation>,
+    /// Every event of every session, one a line: only where a rule was broken.
+    pub journal: Vec<String>,
     /// How many hosts it took.
     pub hosts: u32,
+    /// Where the first host died or froze, if it did.
+    pub first_fell_at: Option<Point>,
 }
 
 /// A world.
@@ -70,6 +77,8 @@ pub struct World {
     pub(crate) approved: Vec<Approved>,
     pub(crate) sessions: Vec<SessionId>,
     model: Arc<SimModel>,
+    setup: Setup,
+    fell_at: Option<Point>,
     pins: Vec<Pin>,
     runs: Mutex<u64>,
     resumes: BTreeMap<SessionId, u32>,
@@ -81,14 +90,25 @@ pub(crate) fn tenant() -> Tenant {
     Tenant::new("acme").unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Runs a seed.
-pub fn run(seed: u64) -> Ran {
-    to_the_end(World::new(seed, None), seed)
+/// What of a world is not left to its seed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup {
+    /// The one writing tool that there is.
+    pub tool: Option<&'static str>,
+    /// The one call that the model asks for goes about it like this, and the far side is well.
+    pub how: Option<&'static str>,
+    /// What happens to the first host; nothing happens to those after it.
+    pub plan: Option<Plan>,
 }
 
-/// Runs a seed in a world that has one writing tool alone: more of what only that tool meets.
-pub fn run_with(tool: &str, seed: u64) -> Ran {
-    to_the_end(World::new(seed, Some(tool)), seed)
+/// Runs a seed.
+pub fn run(seed: u64) -> Ran {
+    run_with(Setup::default(), seed)
+}
+
+/// Runs a seed with some of it given.
+pub fn run_with(setup: Setup, seed: u64) -> Ran {
+    to_the_end(World::new(seed, setup), seed)
 }
 
 fn to_the_end(mut world: World, seed: u64) -> Ran {
@@ -108,28 +128,6 @@ fn to_the_end(mut world: World, seed: u64) -> Ran {
         }
     }
     world.settle();
-    if std::env::var("STOPLOG_SIM_DUMP").is_ok() {
-        for id in world.sessions.clone() {
-            for r in world.load(&id).map(|l| l.0).unwrap_or_default() {
-                let t = format!("{:?}", r.event);
-                eprintln!(
-                    "{id} {} e{} {} {}",
-                    r.seq,
-                    r.epoch,
-                    r.at_ms - 1_700_000_000_000,
-                    t.chars()
-                        .take(if t.starts_with("SessionSt") { 30 } else { 420 })
-                        .collect::<String>()
-                );
-            }
-        }
-        for d in world.far.deeds(world.time.now_ms()) {
-            eprintln!("{d:?}");
-        }
-        for d in world.far.sent() {
-            eprintln!("{d:?}");
-        }
-    }
     let history = world.history();
     let mut violations = check(&history);
     if !waiting.is_empty() {
@@ -139,20 +137,29 @@ fn to_the_end(mut world: World, seed: u64) -> Ran {
         });
     }
     let coverage = locked(&world.coverage).clone();
+    let journal = match violations.is_empty() {
+        true => Vec::new(),
+        false => world.journal(),
+    };
     Ran {
         seed,
         schedule: world.schedule,
+        journal,
         coverage,
         violations,
         hosts,
+        first_fell_at: world.fell_at,
     }
 }
 
 impl World {
-    fn new(seed: u64, only: Option<&str>) -> World {
+    fn new(seed: u64, setup: Setup) -> World {
         let mut dice = Dice::new(seed, "world");
         let coverage: Arc<Mutex<Coverage>> = Arc::default();
-        let faults_percent = *dice.pick(&[0, 10, 30, 60]);
+        let faults_percent = match setup.how {
+            Some(_) => 0,
+            None => *dice.pick(&[0, 10, 30, 60]),
+        };
         let far_dice = Dice::new(seed, "far");
         let far = Arc::new(Far::new(far_dice, faults_percent, coverage.clone()));
         let turns = 2 + dice.below(4) as u32;
@@ -160,7 +167,7 @@ impl World {
         let mut tools: Vec<usize> = (0..count)
             .map(|_| dice.below(WRITERS.len() as u64) as usize)
             .collect();
-        if let Some(at) = WRITERS.iter().position(|k| Some(k.name) == only) {
+        if let Some(at) = WRITERS.iter().position(|k| Some(k.name) == setup.tool) {
             tools = vec![at];
         }
         tools.sort_unstable();
@@ -179,7 +186,9 @@ impl World {
             approved: Vec::new(),
             sessions,
             pins: tools::pins(&tools),
-            model: SimModel::new(seed, turns, tools),
+            model: SimModel::new(seed, turns, tools, setup.how),
+            setup,
+            fell_at: None,
             runs: Mutex::new(0),
             resumes: BTreeMap::new(),
             turns,
@@ -218,14 +227,20 @@ impl World {
 
     /// What happens to the next host, and to its store.
     fn fate(&mut self, host: u32, sessions: usize) -> (Plan, StoreFault) {
+        if let Some(plan) = self.setup.plan {
+            let plan = if host == 1 { plan } else { Plan::Live };
+            return (plan, None);
+        }
         if host > BAD_HOSTS {
             return (Plan::Live, None);
         }
         let dice = &mut self.dice;
         let fault = dice.percent(25).then(|| {
-            let op = match dice.percent(50) {
-                true => Op::Append,
-                false => *dice.pick(&Op::ALL),
+            let op = match dice.below(10) {
+                0..=3 => Op::Append,
+                // Rare: only a host that works for ten seconds and more renews a lease.
+                4..=6 => Op::Renew,
+                _ => *dice.pick(&Op::ALL),
             };
             let most = match op {
                 Op::Append => 20,
@@ -239,7 +254,10 @@ impl World {
         // a durable intent and its request, where no lease can stop it.
         let plan = match dice.below(10) {
             0..=2 => Plan::DieAtNth(1 + dice.below(60) as u32),
-            3..=5 => Plan::DieAt(*dice.pick(&AIMED), 1 + dice.below(4) as u32),
+            3..=5 => match *dice.pick(&AIMED) {
+                at @ Point::Stage(Stage::ApprovalConsumed, _) => Plan::DieAt(at, 1),
+                at => Plan::DieAt(at, 1 + dice.below(4) as u32),
+            },
             6 if sessions == 1 => {
                 let at = *dice.pick(&[Point::Append(Moment::Before), Point::UnderWay]);
                 let ms = FREEZE_MS + dice.below(4000);
@@ -290,6 +308,9 @@ impl World {
             for _ in 0..times.min(1) {
                 self.count("reached", point.name());
             }
+        }
+        if number == 1 {
+            self.fell_at = life.happened();
         }
         let mut line = format!("host {number}");
         match (life.happened(), plan) {
@@ -467,7 +488,10 @@ impl World {
     fn pause(&mut self) {
         let ms = *self.dice.pick(&[1, 5, 60, 3000]);
         self.time.pass(ms);
-        if self.dice.percent(12) && self.far.lose_one(&["shown", "hazy", "undoable_shown"]) {
+        if self.setup.how.is_none()
+            && self.dice.percent(12)
+            && self.far.lose_one(&["shown", "hazy", "undoable_shown"])
+        {
             self.schedule.push("the far side loses a deed".to_owned());
         }
     }
@@ -506,6 +530,33 @@ impl World {
         history.wrong.extend(locked(&self.wrong).iter().cloned());
         history.wrong.extend(self.far.wrong());
         history
+    }
+
+    /// Every event, in short, for who looks into a seed.
+    fn journal(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for id in &self.sessions {
+            for record in self
+                .load(id)
+                .map(|(records, _)| records)
+                .unwrap_or_default()
+            {
+                let at = record.event.position();
+                let at = at.map_or_else(|| "-".to_owned(), |p| p.to_string());
+                let text = match &record.event {
+                    Event::SessionStarted(_) => String::new(),
+                    event => format!("{event:?}").chars().take(LINE_CHARS).collect(),
+                };
+                lines.push(format!(
+                    "{id} {} epoch {} at {} call {at} {}: {text}",
+                    record.seq,
+                    record.epoch,
+                    record.at_ms,
+                    record.event.kind(),
+                ));
+            }
+        }
+        lines
     }
 
     fn count_records(&self, records: &[Record]) {

@@ -165,7 +165,10 @@ async fn three_stores_give_the_same_answers() {
         assert_eq!(all(&sqlite).await, expected, "seed {seed}");
         assert_eq!(all(&faulty).await, expected, "seed {seed}");
     }
-    assert!(fine > 200 && refused > 100, "{fine} fine, {refused} refused");
+    assert!(
+        fine > 200 && refused > 100,
+        "{fine} fine, {refused} refused"
+    );
 }
 
 #[tokio::test]

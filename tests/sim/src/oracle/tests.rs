@@ -92,7 +92,8 @@ fn a_good_history_breaks_nothing() {
 
 #[test]
 fn every_rule_can_be_broken() {
-    let doctored: [(&str, fn(&mut History)); 17] = [
+    type Doctored = (&'static str, fn(&mut History));
+    let doctored: [Doctored; 17] = [
         ("once", |h| {
             let again = h.deeds[0].clone();
             h.deeds.push(again);
