@@ -78,7 +78,7 @@ async fn next(dice: &mut Dice, store: &MemoryStore, now_ms: u64) -> Call {
         15 => Call::Release(lease),
         16 => Call::Sessions(dice.percent(50).then(|| id(session))),
         17 => Call::OpenIntents,
-        _ => Call::ActKey(*dice.pick(&ACTS)),
+        _ => Call::ActKey(dice.pick::<&str>(&ACTS)),
     }
 }
 
