@@ -21,6 +21,7 @@ pub mod people;
 pub mod report;
 pub mod time;
 pub mod tools;
+mod transcript;
 pub mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

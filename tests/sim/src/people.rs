@@ -15,7 +15,8 @@ use crate::life::{Life, Plan};
 use crate::locked;
 use crate::oracle::Approved;
 use crate::tools::writer;
-use crate::world::{World, call_id};
+use crate::transcript::call_id;
+use crate::world::World;
 
 /// A person who never decides lets this pass: more than the 15 minutes that there are.
 const NEVER_MS: u64 = 16 * 60 * 1000;

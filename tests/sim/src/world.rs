@@ -11,24 +11,21 @@ use futures::future::join_all;
 use stoplog_agent::{Driver, Ended, RunSpec};
 use stoplog_dispatch::{Access, Dispatcher};
 use stoplog_egress::{Egress, Grant, Secrets, Settings};
-use stoplog_journal::{JournalError, Opening, SessionJournal, Store, load};
-use stoplog_model::event::{CallResult, Event, Pin, SessionStarted};
-use stoplog_model::outcome::{Aftermath, Disposition};
+use stoplog_journal::{JournalError, Opening, SessionJournal, load};
+use stoplog_model::event::{Pin, SessionStarted};
 use stoplog_model::port::{Clock, Moment, Stage};
 use stoplog_model::session::Status;
-use stoplog_model::{
-    CallKey, Outcome, Position, Reason, Record, Session, SessionId, Tenant, TraceId,
-};
+use stoplog_model::{Reason, Record, Session, SessionId, Tenant, TraceId};
 use stoplog_policy::ApprovalRules;
 use stoplog_store::{Fault, FaultyStore, MemoryStore, Op};
 
-use crate::agent::{SimModel, said};
+use crate::agent::SimModel;
 use crate::coverage::Coverage;
 use crate::dice::Dice;
 use crate::far::Far;
 use crate::life::{AIMED, Died, Life, Plan, Point, StoreFault};
 use crate::locked;
-use crate::oracle::{Approved, Call, End, Ending, History, Shown, Violation, check};
+use crate::oracle::{Approved, Violation, check};
 use crate::time::Time;
 use crate::tools::{self, LOOK, SECRET, SECRET_VALUE, Tools, WRITERS};
 
@@ -42,9 +39,6 @@ const HOST_LIMIT_MS: u64 = 3_600_000;
 const FREEZE_MS: u64 = 29_000;
 /// How often a run that failed is resumed.
 const RESUMES: u32 = 4;
-
-/// Longest event in the journal of a failed seed, in characters.
-const LINE_CHARS: usize = 400;
 
 /// What a seed led to.
 #[derive(Debug)]
@@ -76,7 +70,7 @@ pub struct World {
     pub(crate) schedule: Vec<String>,
     pub(crate) approved: Vec<Approved>,
     pub(crate) sessions: Vec<SessionId>,
-    model: Arc<SimModel>,
+    pub(crate) model: Arc<SimModel>,
     setup: Setup,
     fell_at: Option<Point>,
     pins: Vec<Pin>,
@@ -504,101 +498,6 @@ impl World {
         }
         self.far.deeds(self.time.now_ms());
     }
-
-    /// All that was seen, for the oracle.
-    fn history(&mut self) -> History {
-        let mut history = History {
-            deeds: self.far.deeds(self.time.now_ms()),
-            sent: self.far.sent(),
-            asked: self.model.asked(),
-            approved: self.approved.clone(),
-            open_intents: block_on(self.store.open_intents())
-                .unwrap_or_default()
-                .into_iter()
-                .map(|open| open.session)
-                .collect(),
-            ..History::default()
-        };
-        for id in self.sessions.clone() {
-            let Some((records, session)) = self.load(&id) else {
-                continue;
-            };
-            self.count_records(&records);
-            self.count("session", session.status().as_str());
-            transcript(&mut history, &session);
-        }
-        history.wrong.extend(locked(&self.wrong).iter().cloned());
-        history.wrong.extend(self.far.wrong());
-        history
-    }
-
-    /// Every event, in short, for who looks into a seed.
-    fn journal(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for id in &self.sessions {
-            for record in self
-                .load(id)
-                .map(|(records, _)| records)
-                .unwrap_or_default()
-            {
-                let at = record.event.position();
-                let at = at.map_or_else(|| "-".to_owned(), |p| p.to_string());
-                let text = match &record.event {
-                    Event::SessionStarted(_) => String::new(),
-                    event => format!("{event:?}").chars().take(LINE_CHARS).collect(),
-                };
-                lines.push(format!(
-                    "{id} {} epoch {} at {} call {at} {}: {text}",
-                    record.seq,
-                    record.epoch,
-                    record.at_ms,
-                    record.event.kind(),
-                ));
-            }
-        }
-        lines
-    }
-
-    fn count_records(&self, records: &[Record]) {
-        let mut coverage = locked(&self.coverage);
-        let mut under_way = false;
-        for record in records {
-            coverage.count("event", record.event.kind());
-            match &record.event {
-                Event::RunStarted(_) => {
-                    if under_way {
-                        coverage.count("run", "died");
-                    }
-                    under_way = true;
-                }
-                Event::RunEnded(ended) => {
-                    under_way = false;
-                    let word = format!("{:?}", ended.outcome).to_lowercase();
-                    coverage.count("run", word);
-                }
-                Event::OutcomeRecorded(recorded) => {
-                    let word = match &recorded.outcome {
-                        Outcome::Answered { .. } => "answered",
-                        Outcome::NotSent { .. } => "not_sent",
-                        Outcome::Unanswered { .. } => "unanswered",
-                    };
-                    coverage.count("outcome", word);
-                }
-                Event::Probed(probed) => coverage.count("finding", probed.finding.word()),
-                Event::Parked(parked) => coverage.count("parked", parked.reason.code()),
-                Event::Observed(observed) => {
-                    coverage.count("disposition", observed.disposition.as_str());
-                    let refused = observed.disposition == Disposition::Refused;
-                    if let (true, CallResult::Err(error)) = (refused, &observed.result)
-                        && let Some(reason) = error.reason
-                    {
-                        coverage.count("refused", reason.code());
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
 }
 
 fn op_name(op: Op) -> &'static str {
@@ -611,84 +510,5 @@ fn op_name(op: Op) -> &'static str {
         Op::Sessions => "sessions",
         Op::ActKey => "act_key",
         Op::OpenIntents => "open_intents",
-    }
-}
-
-/// The name by which the far side knows a call.
-pub(crate) fn call_id(session: &Session, position: Position, tool: &str) -> String {
-    CallKey::new(&tenant(), &session.started.session, position, tool)
-        .as_str()
-        .to_owned()
-}
-
-/// A session as the oracle wants it.
-fn transcript(history: &mut History, session: &Session) {
-    let name = session.started.session.to_string();
-    let mut shown = Vec::new();
-    for turn in &session.turns {
-        shown.push(Shown::Turn {
-            iteration: turn.turn.iteration,
-            said: said(&turn.turn.text, &turn.turn.calls),
-        });
-        for call in &turn.calls {
-            let position = Position {
-                iteration: turn.turn.iteration,
-                ordinal: call.call.ordinal,
-            };
-            let end = match call.observed.as_ref().map(|o| &o.result) {
-                None => End::Open,
-                Some(CallResult::Ok(_)) => End::Done,
-                Some(CallResult::Err(error)) => End::Failed {
-                    changed: changed(error.aftermath).to_owned(),
-                },
-            };
-            if let Some(observed) = &call.observed {
-                let (is_error, code, changed) = match &observed.result {
-                    CallResult::Ok(_) => (false, String::new(), ""),
-                    CallResult::Err(e) => {
-                        let code = e.reason.map_or(e.code.as_str(), Reason::code);
-                        (true, code.to_owned(), changed(e.aftermath))
-                    }
-                };
-                shown.push(Shown::Result {
-                    iteration: position.iteration,
-                    ordinal: position.ordinal,
-                    is_error,
-                    code,
-                    changed: changed.to_owned(),
-                    text: String::new(),
-                });
-            }
-            let text = |field: &str| call.call.arguments[field].as_str().unwrap_or("").to_owned();
-            history.calls.push(Call {
-                session: name.clone(),
-                iteration: position.iteration,
-                ordinal: position.ordinal,
-                id: call_id(session, position, &call.call.tool),
-                tool: call.call.tool.clone(),
-                arguments: call.call.arguments.to_string(),
-                name: text("name"),
-                how: text("how"),
-                end,
-            });
-        }
-    }
-    let ended = session.last_run().and_then(|r| r.ended.as_ref());
-    history.endings.push(Ending {
-        session: name,
-        status: session.status().as_str().to_owned(),
-        reason: ended
-            .and_then(|e| e.reason)
-            .map_or("", Reason::code)
-            .to_owned(),
-        shown,
-    });
-}
-
-fn changed(aftermath: Aftermath) -> &'static str {
-    match aftermath {
-        Aftermath::Untouched => "nothing",
-        Aftermath::Changed => "something",
-        Aftermath::Unknown => "nobody knows",
     }
 }
