@@ -72,6 +72,23 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "stoplog-agent",
         ],
     ),
+    ("stoplog-vfs", &[]),
+    // Without the sandbox: the simulation builds without wasmtime.
+    (
+        "stoplog-sim",
+        &[
+            "stoplog-model",
+            "stoplog-policy",
+            "stoplog-journal",
+            "stoplog-egress",
+            "stoplog-telemetry",
+            "stoplog-llm",
+            "stoplog-store",
+            "stoplog-dispatch",
+            "stoplog-agent",
+            "stoplog-vfs",
+        ],
+    ),
     ("stoplog-sdk-macros", &[]),
     ("stoplog-sdk", &["stoplog-sdk-macros"]),
     ("stoplog-guest-build", &[]),

@@ -15,11 +15,31 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use http::header::HeaderMap;
 use reqwest::dns::{Name, Resolve, Resolving};
 use reqwest::{Client, ClientBuilder};
+use stoplog_model::Response;
 
 use crate::error::EgressError;
-use crate::limits::{MAX_IDLE_PER_HOST, MAX_PINNED_CLIENTS, POOL_IDLE_TIMEOUT};
+use crate::limits::{MAX_IDLE_PER_HOST, MAX_PINNED_CLIENTS, MAX_RESPONSE_BYTES, POOL_IDLE_TIMEOUT};
+use crate::transport::{Destination, Lost, Parcel, Transport};
+
+/// Headers of an answer that belong to the connection and not to the answer, and cookies, which
+/// would be state that the journal does not know.
+const DROPPED: [&str; 11] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "set-cookie",
+    "set-cookie2",
+];
 
 /// The clients of one [`Egress`](crate::Egress).
 pub(crate) struct Clients {
@@ -57,26 +77,19 @@ impl Clients {
     }
 
     /// For http URLs with an address as host.
-    pub(crate) fn plain(&self) -> Client {
+    fn plain(&self) -> Client {
         self.plain.clone()
     }
 
     /// For https URLs with this name as host, connected to this address.
-    pub(crate) fn pinned(&self, host: &str, address: SocketAddr) -> Result<Client, EgressError> {
+    fn pinned(&self, host: &str, address: SocketAddr) -> Result<Client, EgressError> {
         self.kept_or(Key::Pinned(host.to_owned(), address), |base| {
             base.dns_resolver(Nobody).resolve(host, address)
         })
     }
 
-    /// Whether a client for this name and address is there, so that its connections can be used.
-    pub(crate) fn is_warm(&self, host: &str, address: SocketAddr) -> bool {
-        let key = Key::Pinned(host.to_owned(), address);
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().any(|(k, _)| *k == key)
-    }
-
     /// For model providers.
-    pub(crate) fn providers(&self, is_tls: bool) -> Result<Client, EgressError> {
+    fn providers(&self, is_tls: bool) -> Result<Client, EgressError> {
         if is_tls {
             self.kept_or(Key::Providers, |base| base)
         } else {
@@ -106,6 +119,109 @@ impl Clients {
     }
 }
 
+#[async_trait]
+impl Transport for Clients {
+    async fn carry(&self, parcel: Parcel) -> Result<Response, Lost> {
+        let request = self.request(parcel).map_err(Lost::Early)?;
+        match request.send().await {
+            Ok(answer) => received(answer).await,
+            Err(error) => {
+                let is_early = error.is_connect() || error.is_builder();
+                let why = causes(&error.without_url());
+                Err(if is_early {
+                    Lost::Early(why)
+                } else {
+                    Lost::Late(why)
+                })
+            }
+        }
+    }
+
+    fn is_warm(&self, host: &str, address: SocketAddr) -> bool {
+        let key = Key::Pinned(host.to_owned(), address);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().any(|(k, _)| *k == key)
+    }
+}
+
+impl Clients {
+    /// The request, on the client that reaches its destination and nothing else.
+    fn request(&self, parcel: Parcel) -> Result<reqwest::RequestBuilder, String> {
+        let mut url = parcel.url;
+        let is_tls = url.scheme() == "https";
+        let client = match parcel.to {
+            Destination::Name => self.providers(is_tls).map_err(|e| e.to_string())?,
+            Destination::Address(address) if is_tls => {
+                let host = url.host_str().unwrap_or_default().to_owned();
+                self.pinned(&host, address).map_err(|e| e.to_string())?
+            }
+            Destination::Address(address) => {
+                let set = url.set_ip_host(address.ip());
+                set.and_then(|()| url.set_port(Some(address.port())))
+                    .map_err(|()| format!("the URL cannot be sent to {address}"))?;
+                self.plain()
+            }
+        };
+        let method =
+            reqwest::Method::from_bytes(parcel.method.as_bytes()).map_err(|e| e.to_string())?;
+        let request = client.request(method, url).headers(parcel.headers);
+        Ok(match parcel.body {
+            None => request,
+            Some(body) => request.body(body),
+        })
+    }
+}
+
+async fn received(mut answer: reqwest::Response) -> Result<Response, Lost> {
+    let status = answer.status().as_u16();
+    let headers = kept_headers(answer.headers());
+    match whole_body(&mut answer).await {
+        Ok(body) => Ok(Response {
+            status,
+            headers,
+            body,
+        }),
+        Err(why) => Err(Lost::Late(format!(
+            "status {status} came, but its body did not: {why}"
+        ))),
+    }
+}
+
+/// The body to its end, or why there is none.
+async fn whole_body(answer: &mut reqwest::Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(None) => return Ok(body),
+            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_RESPONSE_BYTES => {
+                return Err(format!("it has more than {MAX_RESPONSE_BYTES} bytes"));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) => return Err(causes(&error.without_url())),
+        }
+    }
+}
+
+/// Names in lower case, without what belongs to the connection.
+fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let named: Vec<String> = headers
+        .get_all(http::header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    headers
+        .iter()
+        .filter(|(name, _)| !DROPPED.contains(&name.as_str()))
+        .filter(|(name, _)| !named.iter().any(|n| n == name.as_str()))
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.as_str().to_owned(), value)
+        })
+        .collect()
+}
+
 fn base(connect_timeout: Duration) -> ClientBuilder {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -130,7 +246,7 @@ fn no_tls() -> rustls::ClientConfig {
 }
 
 /// An error with all its causes, on one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

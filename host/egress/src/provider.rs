@@ -11,9 +11,8 @@ use serde_json::Value;
 use url::Url;
 
 use crate::Egress;
-use crate::clients::causes;
 use crate::scrub::Scrubber;
-use crate::send::{kept_headers, whole_body};
+use crate::transport::{Destination, Lost, Parcel};
 
 /// A key to a provider. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -137,34 +136,22 @@ impl Provider {
         headers: &[(String, String)],
         body: &Value,
     ) -> Result<ProviderResponse, ProviderError> {
-        let url = self.url(path)?;
-        let headers = self.headers(headers)?;
-        let client = self
-            .egress
-            .inner
-            .clients
-            .providers(url.scheme() == "https")
-            .map_err(|e| ProviderError::NotSent(e.to_string()))?;
-        let request = client.post(url).headers(headers).body(body.to_string());
-        let mut answer = request.send().await.map_err(|error| {
-            let is_early = error.is_connect() || error.is_builder();
-            let why = causes(&error.without_url());
-            if is_early {
-                ProviderError::NotSent(why)
-            } else {
-                ProviderError::Unanswered(why)
-            }
-        })?;
-        let status = answer.status().as_u16();
-        let headers = kept_headers(answer.headers());
-        let body = whole_body(&mut answer).await.map_err(|why| {
-            ProviderError::Unanswered(format!("status {status} came, but its body did not: {why}"))
-        })?;
-        Ok(ProviderResponse {
-            status,
-            headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        let parcel = Parcel {
+            method: "POST".to_owned(),
+            url: self.url(path)?,
+            headers: self.headers(headers)?,
+            body: Some(body.to_string().into_bytes()),
+            to: Destination::Name,
+        };
+        match self.egress.inner.transport.carry(parcel).await {
+            Ok(answer) => Ok(ProviderResponse {
+                status: answer.status,
+                headers: answer.headers,
+                body: String::from_utf8_lossy(&answer.body).into_owned(),
+            }),
+            Err(Lost::Early(why)) => Err(ProviderError::NotSent(why)),
+            Err(Lost::Late(why)) => Err(ProviderError::Unanswered(why)),
+        }
     }
 
     fn url(&self, path: &str) -> Result<Url, ProviderError> {

@@ -13,34 +13,19 @@
 //! off cannot be told from a whole one.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use stoplog_journal::proof::{Intent, Settled};
 use stoplog_model::{Digest, EffectError, Outcome, Response};
+use tokio::time::Instant;
 use url::{Position, Url};
 
 use crate::Egress;
-use crate::clients::causes;
-use crate::limits::{MAX_ADDRESSES, MAX_RESPONSE_BYTES};
+use crate::limits::MAX_ADDRESSES;
 use crate::scrub::Scrubber;
+use crate::transport::{Destination, Lost, Parcel};
 use crate::vet::{SafeRequest, Vetted};
-
-/// Headers of an answer that belong to the connection and not to the answer, and cookies, which
-/// would be state that the journal does not know.
-const DROPPED: [&str; 11] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "set-cookie",
-    "set-cookie2",
-];
 
 impl Egress {
     /// Sends a request that changes nothing: it needs no intent.
@@ -125,24 +110,28 @@ impl Egress {
             Ok(headers) => headers,
             Err(why) => return not_sent(why),
         };
+        let url = match self.filled_url(vetted) {
+            Ok(url) => url,
+            Err(why) => return not_sent(why),
+        };
         let body = self.inner.secrets.fill(&vetted.request.body);
+        let has_body = !(body.is_empty() && vetted.is_safe());
         let mut failed = Vec::new();
         for address in self.in_order(vetted) {
-            let request = match self.prepared(vetted, address, &headers, &body) {
-                Ok(request) => request,
-                Err(why) => return not_sent(why),
+            let parcel = Parcel {
+                method: vetted.request.method.clone(),
+                url: url.clone(),
+                headers: headers.clone(),
+                body: has_body.then(|| body.clone()),
+                to: Destination::Address(address),
             };
-            match request.send().await {
-                Ok(answer) => return received(answer).await,
-                Err(error) => {
-                    let is_early = error.is_connect() || error.is_builder();
-                    let why = causes(&error.without_url());
-                    if !is_early {
-                        return Outcome::Unanswered {
-                            why: format!("{address}: {why}"),
-                        };
-                    }
-                    failed.push(format!("{address}: {why}"));
+            match self.inner.transport.carry(parcel).await {
+                Ok(response) => return Outcome::Answered { response },
+                Err(Lost::Early(why)) => failed.push(format!("{address}: {why}")),
+                Err(Lost::Late(why)) => {
+                    return Outcome::Unanswered {
+                        why: format!("{address}: {why}"),
+                    };
                 }
             }
         }
@@ -153,8 +142,8 @@ impl Egress {
     fn in_order(&self, vetted: &Vetted) -> Vec<SocketAddr> {
         let mut addresses = vetted.addresses.clone();
         if vetted.origin.is_tls() {
-            let clients = &self.inner.clients;
-            addresses.sort_by_key(|address| !clients.is_warm(&vetted.origin.host, *address));
+            let transport = &self.inner.transport;
+            addresses.sort_by_key(|address| !transport.is_warm(&vetted.origin.host, *address));
         }
         addresses.truncate(MAX_ADDRESSES);
         addresses
@@ -193,33 +182,6 @@ impl Egress {
         Ok(headers)
     }
 
-    fn prepared(
-        &self,
-        vetted: &Vetted,
-        address: SocketAddr,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<reqwest::RequestBuilder, String> {
-        let mut url = self.filled_url(vetted)?;
-        let client = if vetted.origin.is_tls() {
-            let pinned = self.inner.clients.pinned(&vetted.origin.host, address);
-            pinned.map_err(|e| e.to_string())?
-        } else {
-            let set = url.set_ip_host(address.ip());
-            set.and_then(|()| url.set_port(Some(address.port())))
-                .map_err(|()| format!("the URL cannot be sent to {address}"))?;
-            self.inner.clients.plain()
-        };
-        let method = reqwest::Method::from_bytes(vetted.request.method.as_bytes())
-            .map_err(|e| e.to_string())?;
-        let request = client.request(method, url).headers(headers.clone());
-        Ok(if body.is_empty() && vetted.is_safe() {
-            request
-        } else {
-            request.body(body.to_vec())
-        })
-    }
-
     fn filled_url(&self, vetted: &Vetted) -> Result<Url, String> {
         if vetted.secrets.is_empty() {
             return Ok(vetted.url.clone());
@@ -248,58 +210,6 @@ fn header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), String>
 
 fn not_sent(why: impl Into<String>) -> Outcome {
     Outcome::NotSent { why: why.into() }
-}
-
-async fn received(mut answer: reqwest::Response) -> Outcome {
-    let status = answer.status().as_u16();
-    let headers = kept_headers(answer.headers());
-    match whole_body(&mut answer).await {
-        Ok(body) => Outcome::Answered {
-            response: Response {
-                status,
-                headers,
-                body,
-            },
-        },
-        Err(why) => Outcome::Unanswered {
-            why: format!("status {status} came, but its body did not: {why}"),
-        },
-    }
-}
-
-/// The body to its end, or why there is none.
-pub(crate) async fn whole_body(answer: &mut reqwest::Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    loop {
-        match answer.chunk().await {
-            Ok(None) => return Ok(body),
-            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_RESPONSE_BYTES => {
-                return Err(format!("it has more than {MAX_RESPONSE_BYTES} bytes"));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) => return Err(causes(&error.without_url())),
-        }
-    }
-}
-
-/// Names in lower case, without what belongs to the connection.
-pub(crate) fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let named: Vec<String> = headers
-        .get_all(http::header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    headers
-        .iter()
-        .filter(|(name, _)| !DROPPED.contains(&name.as_str()))
-        .filter(|(name, _)| !named.iter().any(|n| n == name.as_str()))
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (name.as_str().to_owned(), value)
-        })
-        .collect()
 }
 
 fn scrubbed(outcome: Outcome, scrubber: &Scrubber) -> Outcome {

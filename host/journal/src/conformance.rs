@@ -16,10 +16,10 @@ use crate::store::{
 /// Milliseconds that the leases of the checks last.
 const TTL_MS: u64 = 1000;
 
-/// Runs every check, each on a fresh store.
+/// Runs every check of what a session needs, each on a fresh store.
 pub async fn run_all<S, F>(mut fresh: F)
 where
-    S: Store + Upkeep + 'static,
+    S: Store + 'static,
     F: FnMut() -> Arc<S>,
 {
     rows_come_back_as_written(&*fresh()).await;
@@ -32,9 +32,17 @@ where
     sessions_are_listed_latest_first(&*fresh()).await;
     a_snapshot_shortens_the_reading(&*fresh()).await;
     unfinished_sessions_are_listed_alone(&*fresh()).await;
+    many_writers_lose_nothing(fresh()).await;
+}
+
+/// Runs every check of what an operator needs, each on a fresh store.
+pub async fn run_upkeep<S, F>(mut fresh: F)
+where
+    S: Store + Upkeep,
+    F: FnMut() -> Arc<S>,
+{
     pruning_takes_what_is_over_and_keeps_what_counts(&*fresh()).await;
     pruning_spares_what_is_held_or_recent(&*fresh()).await;
-    many_writers_lose_nothing(fresh()).await;
 }
 
 fn id(name: &str) -> SessionId {

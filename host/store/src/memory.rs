@@ -310,5 +310,6 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         stoplog_journal::conformance::run_all(|| Arc::new(MemoryStore::new())).await;
+        stoplog_journal::conformance::run_upkeep(|| Arc::new(MemoryStore::new())).await;
     }
 }

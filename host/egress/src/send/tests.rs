@@ -10,8 +10,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::limits::MAX_RESPONSE_BYTES;
 use crate::testkit::{Reply, Server, answer};
-use crate::{Grant, Resolve, Secrets, Settings};
+use crate::{Destination, Grant, Lost, Parcel, Resolve, Secrets, Settings, Transport};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const TOKEN: &str = "s3cret/value\"9";
@@ -420,5 +421,54 @@ async fn a_failed_handshake_is_not_sent() {
             panic!("{outcome:?}");
         };
         assert!(why.contains(expected), "{why}");
+    }
+}
+
+/// A far side in the same process: answers with what it was sent, or not at all.
+struct InProcess(fn(&Parcel) -> Result<Response, Lost>);
+
+#[async_trait]
+impl Transport for InProcess {
+    async fn carry(&self, parcel: Parcel) -> Result<Response, Lost> {
+        (self.0)(&parcel)
+    }
+}
+
+fn echo(parcel: &Parcel) -> Result<Response, Lost> {
+    assert_eq!(parcel.header("idempotency-key"), Some("k"));
+    assert_eq!(parcel.url().as_str(), "http://nimbus.internal/refunds");
+    let token = parcel.header("authorization").unwrap_or_default();
+    assert_eq!(token, format!("Bearer {TOKEN}"), "the secret is filled in");
+    assert!(matches!(parcel.to(), Destination::Address(_)));
+    assert!(
+        !format!("{parcel:?}").contains("s3cret"),
+        "and never shown in a Debug"
+    );
+    Ok(Response {
+        status: 200,
+        headers: vec![],
+        body: token.as_bytes().to_vec(),
+    })
+}
+
+#[tokio::test]
+async fn over_another_carrier_the_key_the_secrets_and_the_deadline_are_the_same() {
+    let address: SocketAddr = "127.0.0.1:1".parse().expect("address");
+    let mut request = post("{}");
+    let bearer = "Bearer {{secret:TOKEN}}".to_owned();
+    request.headers.push(("authorization".to_owned(), bearer));
+    type Case = (fn(&Parcel) -> Result<Response, Lost>, &'static str);
+    let cases: [Case; 3] = [
+        (echo, "answered"),
+        (|_| Err(Lost::Early("no".into())), "not_sent"),
+        (|_| Err(Lost::Late("gone".into())), "unanswered"),
+    ];
+    for (carry, expected) in cases {
+        let egress = Egress::with_transport(settings(), Arc::new(InProcess(carry)));
+        let outcome = fired(&egress, &request, address, "k").await;
+        assert_eq!(word(&outcome), expected, "{outcome:?}");
+        if let Outcome::Answered { response } = outcome {
+            assert_eq!(response.body, b"Bearer [secret:TOKEN]");
+        }
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use stoplog_journal::conformance::{batch, chained, row, run_all};
+use stoplog_journal::conformance::{batch, chained, row, run_all, run_upkeep};
 
 use stoplog_journal::Row;
 
@@ -10,12 +10,13 @@ use super::*;
 async fn conforms() {
     let dir = tempfile::tempdir().expect("dir");
     let mut n = 0;
-    run_all(|| {
+    let mut fresh = || {
         n += 1;
         let store = SqliteStore::open(&dir.path().join(format!("{n}.db"))).expect("open");
         Arc::new(store)
-    })
-    .await;
+    };
+    run_all(&mut fresh).await;
+    run_upkeep(&mut fresh).await;
 }
 
 fn id(name: &str) -> SessionId {
