@@ -32,7 +32,7 @@ pub enum Point {
 }
 
 /// Points that a schedule aims at by name. Others are met by count.
-pub const AIMED: [Point; 15] = {
+pub const AIMED: [Point; 17] = {
     use Moment::{After, Before};
     [
         Point::Stage(Stage::TurnTaken, Before),
@@ -47,6 +47,8 @@ pub const AIMED: [Point; 15] = {
         Point::Stage(Stage::AnswerReceived, After),
         Point::Stage(Stage::ObservationDurable, Before),
         Point::Stage(Stage::ObservationDurable, After),
+        Point::Stage(Stage::LeaseRenewed, Before),
+        Point::Stage(Stage::LeaseRenewed, After),
         Point::UnderWay,
         Point::Append(Before),
         Point::Append(After),

@@ -249,7 +249,10 @@ impl World {
         let plan = match dice.below(10) {
             0..=2 => Plan::DieAtNth(1 + dice.below(60) as u32),
             3..=5 => match *dice.pick(&AIMED) {
-                at @ Point::Stage(Stage::ApprovalConsumed, _) => Plan::DieAt(at, 1),
+                // Rare in one life: a second time would hardly ever come.
+                at @ Point::Stage(Stage::ApprovalConsumed | Stage::LeaseRenewed, _) => {
+                    Plan::DieAt(at, 1)
+                }
                 at => Plan::DieAt(at, 1 + dice.below(4) as u32),
             },
             6 if sessions == 1 => {
