@@ -47,18 +47,27 @@ const PRUNABLE: &str = "FROM sessions AS s
       AND (s.lease_holder IS NULL OR s.lease_expires_ms <= :now)
       AND NOT EXISTS (SELECT 1 FROM open_intents AS o WHERE o.session_id = s.session_id)";
 
+const LATEST: &str = "SELECT s.updated_at_ms, s.session_id FROM sessions AS s
+    WHERE s.status IN ('ended', 'failed') AND s.last_seq > 0
+    ORDER BY s.updated_at_ms DESC, s.session_id DESC LIMIT 1 OFFSET :keep_latest";
+
 /// The latest session that is not among those that stay for being the latest; none if all are.
 fn latest(c: &Connection, retention: &Retention) -> rusqlite::Result<Option<(i64, String)>> {
     if retention.keep_latest == 0 {
         return Ok(Some((i64::MAX, String::new())));
     }
-    c.prepare_cached(
-        "SELECT updated_at_ms, session_id FROM sessions
-         WHERE status IN ('ended', 'failed') AND last_seq > 0
-         ORDER BY updated_at_ms DESC, session_id DESC LIMIT 1 OFFSET ?1",
-    )?
-    .query_row([retention.keep_latest], |r| Ok((r.get(0)?, r.get(1)?)))
-    .optional()
+    c.prepare_cached(LATEST)?
+        .query_row([retention.keep_latest], |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()
+}
+
+fn oldest() -> String {
+    format!("SELECT s.session_id {PRUNABLE} ORDER BY s.updated_at_ms, s.session_id LIMIT :batch")
+}
+
+#[cfg(test)]
+pub(super) fn queries() -> [String; 2] {
+    [LATEST.to_owned(), oldest()]
 }
 
 /// Sessions that may go, the oldest first.
@@ -66,9 +75,7 @@ fn prunable(t: &Transaction<'_>, retention: &Retention) -> rusqlite::Result<Vec<
     let Some((latest_ms, latest_name)) = latest(t.c, retention)? else {
         return Ok(Vec::new());
     };
-    let mut statement = t.c.prepare_cached(&format!(
-        "SELECT s.session_id {PRUNABLE} ORDER BY s.updated_at_ms, s.session_id LIMIT :batch"
-    ))?;
+    let mut statement = t.c.prepare_cached(&oldest())?;
     let names = statement.query_map(
         named_params! {
             ":before": retention.sessions_before_ms,
