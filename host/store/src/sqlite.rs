@@ -122,9 +122,11 @@ impl SqliteStore {
         })
     }
 
-    /// Looks over every page (`PRAGMA quick_check`).
+    /// Looks over every page (`PRAGMA quick_check`), the keys of acts and the write-ahead log.
     pub async fn quick_check(&self) -> Result<(), StoreError> {
-        self.query(|c| Ok(connection::check(c))).await?
+        let path = self.path.clone();
+        self.query(move |c| Ok(wal::check(&path).and_then(|()| connection::check(c))))
+            .await?
     }
 
     async fn write<T>(

@@ -36,7 +36,9 @@ async fn what_was_written_is_there_after_opening_again() {
         .append(batch("s", lease.epoch, rows.clone()))
         .await
         .expect("append");
+    store.read(&id("s"), Part::Whole).await.expect("a reader");
     drop(store);
+    assert!(!dir.path().join("journal.db-wal").exists(), "checkpointed");
     let store = SqliteStore::open(&path).expect("open again");
     let reading = store.read(&id("s"), Part::Whole).await.expect("read");
     assert_eq!(reading.rows, rows);
