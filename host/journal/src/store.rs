@@ -113,7 +113,7 @@ pub enum Which<'a> {
 }
 
 /// What the sessions table shows of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
     /// Whose it is.
     pub tenant: String,

@@ -70,13 +70,18 @@ pub fn session(name: &str, dossier: &Dossier, has_chain: bool) -> Result<Sound, 
         return Err(flaw("unreadable", what.clone()));
     }
     let Some(walked) = walked else {
-        return match (&dossier.listed, &dossier.snapshot) {
-            (None, None) => Ok(Sound::default()),
-            (Some(listed), _) => Err(flaw(
-                "session",
-                format!("it is listed with {} events, and has none", listed.last_seq),
-            )),
-            (None, Some(_)) => Err(flaw("snapshot", "its session has no events".into())),
+        if let Some(listed) = &dossier.listed {
+            let what = format!("it is listed with {} events, and has none", listed.last_seq);
+            return Err(flaw("session", what));
+        }
+        let strays = [
+            ("snapshot", dossier.snapshot.is_some()),
+            ("open_intent", !dossier.open_intents.is_empty()),
+            ("act_key", !dossier.act_keys.is_empty()),
+        ];
+        return match strays.into_iter().find(|s| s.1) {
+            Some((kind, _)) => Err(flaw(kind, "its session has no events".into())),
+            None => Ok(Sound::default()),
         };
     };
     let Some(listed) = &dossier.listed else {
@@ -114,10 +119,7 @@ fn differs<T: PartialEq + fmt::Display>(what: &str, stored: T, implied: T) -> Op
 }
 
 fn compare_listed(listed: &SessionRow, walked: &Walk, has_chain: bool) -> Option<String> {
-    let head = match walked.head() {
-        Ok(head) => head,
-        Err(e) => return Some(e.to_string()),
-    };
+    let head = walked.head();
     let last_seq = walked.session.last_seq;
     let bad_end = has_chain && listed.chain != Some(walked.last);
     differs("last_seq", listed.last_seq, last_seq)

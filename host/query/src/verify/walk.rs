@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use stoplog_journal::{
-    ActKeyRow, Batch, Head, JournalError, Link, OpenIntentRow, Row, StoreError, chain, codec,
-};
-use stoplog_model::{Record, Session};
+use stoplog_journal::{ActKeyRow, Batch, Head, Link, OpenIntentRow, Row, chain, codec};
+use stoplog_model::Session;
 
 use super::Flaw;
 
@@ -27,8 +25,8 @@ pub struct Walk {
 
 impl Walk {
     /// What the sessions table shows.
-    pub fn head(&self) -> Result<Head, StoreError> {
-        Ok(codec::batch(self.epoch, &[], &self.session, self.last)?.head)
+    pub fn head(&self) -> Head {
+        codec::head(&self.session)
     }
 
     /// What a commit with this event does to the small tables.
@@ -89,7 +87,8 @@ pub fn walk(name: &str, rows: &[Row], has_chain: bool) -> Result<Option<Walk>, F
                 walk.session
                     .apply(&record)
                     .map_err(|e| flaw(e.to_string()))?;
-                Some(implied(&walk.session, row, &record).map_err(|e| flaw(e.to_string()))?)
+                let implied = codec::implied(&record, &walk.session, row.chain);
+                Some(implied.map_err(|e| flaw(e.to_string()))?)
             }
         };
         if let Some(walk) = &mut walked {
@@ -104,12 +103,6 @@ pub fn walk(name: &str, rows: &[Row], has_chain: bool) -> Result<Option<Walk>, F
         before = (row.chain, row.seq, row.epoch);
     }
     Ok(walked)
-}
-
-/// What a commit of this event alone writes.
-fn implied(session: &Session, row: &Row, record: &Record) -> Result<Batch, JournalError> {
-    let records = std::slice::from_ref(record);
-    Ok(codec::batch(row.epoch, records, session, row.chain)?)
 }
 
 fn check_place(row: &Row, before: (Link, u64, u64), has_chain: bool) -> Result<(), String> {
