@@ -26,7 +26,7 @@ fn works(said: Said) -> anyhow::Result<Value> {
     Ok(said.json)
 }
 
-fn run_args<'a>(session: &'a str) -> [&'a str; 6] {
+fn run_args(session: &str) -> [&str; 6] {
     ["run", "--tenant", "acme", "--session", session, "do it"]
 }
 
@@ -62,7 +62,8 @@ fn verify_looks_and_changes_nothing() -> anyhow::Result<()> {
     ensure!(found["sound"] == true && found["chain"] == true, "{found}");
     ensure!(found["sessions"] == 2, "{found}");
     let events = world.sql("SELECT count(*) FROM events")?;
-    ensure!(found["events"].to_string() == events[0][0], "{found}");
+    let events: u64 = events[0][0].parse()?;
+    ensure!(found["events"] == events, "{found}");
     let one = works(world.host(&["verify", "--session", "s"])?)?;
     let link = one["last_link"].as_str().context("a link")?;
     let stored = world.sql("SELECT lower(hex(chain)) FROM sessions WHERE session_id = 's'")?;
