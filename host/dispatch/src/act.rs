@@ -29,8 +29,10 @@ impl Dispatcher {
             return Ok(None);
         };
         let session = journal.read(|s| s.started.session.to_string());
-        let own = (row.session.as_str(), row.iteration, row.ordinal)
-            == (session.as_str(), position.iteration, position.ordinal);
+        // What was kept of a pruned session is not this one's, though it may have the name.
+        let own = row.kept.is_none()
+            && (row.session.as_str(), row.iteration, row.ordinal)
+                == (session.as_str(), position.iteration, position.ordinal);
         if own {
             return Ok(None);
         }

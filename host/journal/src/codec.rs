@@ -170,21 +170,43 @@ pub fn batch(
     after: &Session,
     before: Link,
 ) -> Result<Batch, StoreError> {
+    with_head(head(after), epoch, records, after, before)
+}
+
+/// What the sessions table shows of a session.
+pub fn head(session: &Session) -> Head {
+    Head {
+        tenant: session.started.tenant.to_string(),
+        user: session.started.user.clone(),
+        feature: session.started.feature.clone(),
+        status: session.status().as_str().to_owned(),
+        trace_id: session
+            .last_run()
+            .map(|r| r.started.trace_id.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+/// What a commit of one event writes, with an empty head: for comparing, event by event, what is
+/// stored with what the events imply. Its cost does not grow with the session.
+pub fn implied(record: &Record, after: &Session, before: Link) -> Result<Batch, StoreError> {
+    let records = std::slice::from_ref(record);
+    with_head(Head::default(), record.epoch, records, after, before)
+}
+
+fn with_head(
+    head: Head,
+    epoch: u64,
+    records: &[Record],
+    after: &Session,
+    before: Link,
+) -> Result<Batch, StoreError> {
     let id = after.started.session.to_string();
     let mut batch = Batch {
         session: id.clone(),
         epoch,
         rows: Vec::with_capacity(records.len()),
-        head: Head {
-            tenant: after.started.tenant.to_string(),
-            user: after.started.user.clone(),
-            feature: after.started.feature.clone(),
-            status: after.status().as_str().to_owned(),
-            trace_id: after
-                .last_run()
-                .map(|r| r.started.trace_id.to_string())
-                .unwrap_or_default(),
-        },
+        head,
         opened: Vec::new(),
         closed: Vec::new(),
         claims: Vec::new(),

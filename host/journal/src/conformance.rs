@@ -43,6 +43,8 @@ where
 {
     pruning_takes_what_is_over_and_keeps_what_counts(&*fresh()).await;
     pruning_spares_what_is_held_or_recent(&*fresh()).await;
+    a_kept_claim_is_not_that_of_a_new_session_of_the_name(&*fresh()).await;
+    an_open_intent_keeps_its_own_session_alone(&*fresh()).await;
 }
 
 fn id(name: &str) -> SessionId {
@@ -532,6 +534,72 @@ async fn pruning_spares_what_is_held_or_recent<S: Store + Upkeep>(store: &S) {
     let step = store.prune(&rule).await.expect("prune");
     assert_eq!((step.sessions, step.events), (1, 1));
     assert!(store.prune(&rule).await.expect("prune").is_nothing());
+}
+
+async fn a_kept_claim_is_not_that_of_a_new_session_of_the_name<S: Store + Upkeep>(store: &S) {
+    let scope = "tenant/acme";
+    let key = |name: &str, state| ActKeyRow {
+        key: name.into(),
+        class: 4,
+        seq: 1,
+        ..claim("a", 0, "d", state)
+    };
+    let claims = vec![
+        key("refund", ActKeyState::Done),
+        key("unclear", ActKeyState::InFlight),
+    ];
+    over(store, "a", "ended", 10, claims.clone()).await;
+    let rule = retention(100, 0, 5);
+    assert_eq!(store.prune(&rule).await.expect("prune").sessions, 1);
+
+    let lease = leased(store, "a").await;
+    for claim in claims {
+        let mut again = batch("a", lease.epoch, vec![row(1, lease.epoch, "other")]);
+        again.claims = vec![claim];
+        let refused = store.append(again).await;
+        assert!(
+            matches!(refused, Err(StoreError::ActTaken(_))),
+            "{refused:?}"
+        );
+    }
+    store.release(&lease).await.expect("release");
+    over(store, "a", "ended", 10, vec![]).await;
+    assert_eq!(store.prune(&rule).await.expect("prune").sessions, 1);
+    for (name, kept) in [("refund", "1"), ("unclear", "")] {
+        let found = store.act_key(scope, name).await.expect("act key");
+        let found = found.and_then(|r| r.kept);
+        assert_eq!(
+            found.as_deref(),
+            Some(kept),
+            "the result of the first session"
+        );
+    }
+    let later = store.prune(&retention(100, 0, 100)).await.expect("prune");
+    assert_eq!(later.keys, 2, "both go by their own time");
+}
+
+async fn an_open_intent_keeps_its_own_session_alone<S: Store + Upkeep>(store: &S) {
+    for name in ["a", "b"] {
+        over(store, name, "failed", 10, vec![]).await;
+    }
+    let lease = leased(store, "b").await;
+    let mut doubt = batch("b", lease.epoch, vec![row(2, lease.epoch, "2")]);
+    doubt.head.status = "failed".into();
+    doubt.rows[0].at_ms = 10;
+    doubt.opened = vec![OpenIntentRow {
+        session: "b".into(),
+        iteration: 1,
+        ordinal: 0,
+        label: "main".into(),
+        key: "k".into(),
+        attempt: 1,
+        at_ms: 10,
+    }];
+    store.append(doubt).await.expect("append");
+    store.release(&lease).await.expect("release");
+    let step = store.prune(&retention(100, 0, 100)).await.expect("prune");
+    assert_eq!(step.sessions, 1);
+    assert_eq!(whole(store, "b").await.len(), 2, "in doubt, so it stays");
 }
 
 /// Many sessions at once, so that a store with group commit puts many batches into one.

@@ -28,6 +28,6 @@ pub use opening::{OnCommit, Opening, load};
 pub use proof::{Intent, Observation, Settled};
 pub use session::SessionJournal;
 pub use store::{
-    ActKeyRow, ActKeyState, Batch, Head, Lease, Link, OpenIntentRow, Part, Pruned, Reading,
-    Retention, Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
+    ActKeyRow, ActKeyState, Batch, Dossier, Head, Lease, Link, OpenIntentRow, Part, Pruned,
+    Reading, Retention, Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
 };

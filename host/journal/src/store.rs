@@ -82,6 +82,25 @@ pub struct Reading {
     pub rows: Vec<Row>,
 }
 
+/// Everything that a store has of a session, as of one moment: for checking it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dossier {
+    /// How it is listed; none for a session that has no events.
+    pub listed: Option<SessionRow>,
+    /// The largest epoch that was ever given to a lease of it.
+    pub lease_epoch: u64,
+    /// Its snapshot.
+    pub snapshot: Option<SnapshotRow>,
+    /// Its rows, in order, up to the first that cannot be read.
+    pub rows: Vec<Row>,
+    /// Its open intents, by position and label.
+    pub open_intents: Vec<OpenIntentRow>,
+    /// Its claims, without what was kept of an earlier session of this name.
+    pub act_keys: Vec<ActKeyRow>,
+    /// What of it cannot be read, the first thing first.
+    pub unreadable: Vec<String>,
+}
+
 /// Which sessions to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which<'a> {
@@ -94,7 +113,7 @@ pub enum Which<'a> {
 }
 
 /// What the sessions table shows of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
     /// Whose it is.
     pub tenant: String,
@@ -191,15 +210,19 @@ pub struct ActKeyRow {
     pub class: u8,
     /// When it was claimed or settled last, milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// The observation's body, kept here when its session was pruned.
+    /// The observation's body, kept here when its session was pruned; empty for an act that was
+    /// in flight.
     pub kept: Option<String>,
 }
 
 impl ActKeyRow {
-    /// Whether both are claims of the same call.
+    /// Whether both are claims of the same call. A claim that was kept of a pruned session is
+    /// nobody's own: a new session may have taken the name.
     pub fn same_call(&self, other: &ActKeyRow) -> bool {
-        (&self.session, self.iteration, self.ordinal)
-            == (&other.session, other.iteration, other.ordinal)
+        self.kept.is_none()
+            && other.kept.is_none()
+            && (&self.session, self.iteration, self.ordinal)
+                == (&other.session, other.iteration, other.ordinal)
     }
 }
 

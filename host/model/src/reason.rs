@@ -131,6 +131,9 @@ reasons! {
     /// The journal's durability settings did not take.
     JournalNotDurable "journal_not_durable" "use a file system that supports SQLite's WAL";
 
+    /// An exported file is not as it was exported.
+    ExportBroken "export_broken" "get the file again from where it was made, or export the session anew";
+
     /// There is no such session.
     SessionNotFound "session_not_found" "see `stoplog sessions list`";
     /// The session exists already.

@@ -2,8 +2,12 @@
 //!
 //! * [`tree`] prints the traces of a session.
 //! * [`waiting`] lists what waits for a person: approvals and parked calls.
+//! * [`verify`] says whether a session is what was written.
+//! * [`export`] makes a file of a session that can be checked without the journal.
 
+pub mod export;
 pub mod tree;
+pub mod verify;
 pub mod waiting;
 
 use stoplog_journal::{JournalError, Store, Which, load};

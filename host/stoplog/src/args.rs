@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use stoplog_model::{ApprovalId, SessionId, Tenant};
 
+use crate::config::parse_age;
+
 /// Runs agents whose tools cannot pay twice.
 ///
 /// Every tool is a WebAssembly component; every request that may change something is journalled
@@ -64,6 +66,17 @@ pub(crate) enum Command {
     /// Traces.
     #[command(subcommand)]
     Trace(Trace),
+    /// Check that the journal, or an exported file, is what was written: chain, fold, and all that
+    /// is derived. Looks only, takes no lock, and changes nothing.
+    Verify(Verify),
+    /// Write a session to a file that `verify` can check without the journal. The file holds raw
+    /// personal data, not redacted: it is made for its owner alone (mode 0600).
+    Export(Export),
+    /// Delete sessions that are over and old, with their events; beside a running host too.
+    ///
+    /// A key of an act outlives its session for as long as [retention] says, with its result, so
+    /// that the same act is not done again. spans.jsonl stays as it is.
+    Prune(Prune),
     /// Say what is wrong with configuration, tools, journal and toolchain, and what to do.
     Doctor,
 }
@@ -115,6 +128,38 @@ pub(crate) struct Resume {
     /// The scripted model's file; wins over the configuration's.
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Verify {
+    /// Only this session; prints its last link, to be kept elsewhere.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) session: Option<SessionId>,
+    /// An exported file, instead of the journal.
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Export {
+    /// The session.
+    #[arg(long)]
+    pub(crate) session: SessionId,
+    /// Where to; SESSION.stoplog.jsonl here if not given. A file that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Prune {
+    /// Age behind the last event, such as 30d, 12h, 90m; wins over [retention] sessions_days.
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub(crate) older_than: Option<u64>,
+    /// So many of the latest sessions that are over stay, whatever their age.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) keep_latest: u64,
+    /// Only count what would go.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,8 @@
 //! Every mistake is an error with file, line and cure; nothing is ignored: a key that nobody
 //! knows is an error too, so a typo never silently means the default.
 
+mod retention;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,9 @@ use stoplog_policy::approval::When;
 use toml::Spanned;
 
 use crate::error::CliError;
+
+pub use retention::Kept;
+pub(crate) use retention::parse_age;
 
 /// Where a host keeps its data if nobody says otherwise, beside the configuration.
 const DEFAULT_DATA_DIR: &str = "data";
@@ -39,6 +44,8 @@ struct File {
     approval: Approval,
     #[serde(default)]
     shutdown: Shutdown,
+    #[serde(default)]
+    retention: retention::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -151,6 +158,8 @@ pub struct Config {
     pub max_iterations: u32,
     /// How long an orderly shutdown may take in all (`[shutdown] grace_seconds`, 30 by default).
     pub grace: Duration,
+    /// How long sessions and keys are kept (`[retention]`).
+    pub retention: Kept,
     /// Which model.
     pub model: ModelConfig,
     /// Approval rules, compiled.
@@ -210,6 +219,7 @@ impl Config {
             system_prompt: file.agent.system_prompt,
             max_iterations,
             grace: grace(&source, &file.shutdown)?,
+            retention: file.retention.check(&source)?,
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
             grants: grants(&source, &file.grant)?,

@@ -65,7 +65,8 @@ impl CliError {
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt
-                | JournalNewer | JournalNotDurable | SessionNotFound | SessionExists | SessionEnded,
+                | JournalNewer | JournalNotDurable | ExportBroken | SessionNotFound | SessionExists
+                | SessionEnded,
             ) => Exit::Journal,
             _ => Exit::Failed,
         }

@@ -110,7 +110,8 @@ impl Store for MemoryStore {
         for (scope, key, iteration, ordinal) in batch.released {
             let act = (scope, key);
             let own = tables.acts.get(&act).is_some_and(|r| {
-                (&r.session, r.iteration, r.ordinal) == (&session, iteration, ordinal)
+                r.kept.is_none()
+                    && (&r.session, r.iteration, r.ordinal) == (&session, iteration, ordinal)
             });
             if own {
                 tables.acts.remove(&act);
@@ -236,10 +237,13 @@ impl Upkeep for MemoryStore {
             };
             pruned.sessions += 1;
             pruned.events += kept.rows.len() as u64;
-            for act in tables.acts.values_mut().filter(|a| a.session == session) {
+            let own = |a: &&mut ActKeyRow| a.session == session && a.kept.is_none();
+            for act in tables.acts.values_mut().filter(own) {
                 let row = kept.rows.iter().find(|r| r.seq == act.seq);
-                let body = row.map(|r| r.body.clone());
-                act.kept = body.filter(|_| act.state == ActKeyState::Done);
+                act.kept = match act.state {
+                    ActKeyState::Done => row.map(|r| r.body.clone()),
+                    ActKeyState::InFlight => Some(String::new()),
+                };
             }
         }
         let before = tables.acts.len();
@@ -247,7 +251,7 @@ impl Upkeep for MemoryStore {
         let sessions: Vec<String> = tables.sessions.keys().cloned().collect();
         tables.acts.retain(|_, act| {
             let before_ms = retention.keys_before_ms[usize::from(act.class.min(4))];
-            let is_orphan = sessions.binary_search(&act.session).is_err();
+            let is_orphan = act.kept.is_some() || sessions.binary_search(&act.session).is_err();
             let goes = is_orphan && act.at_ms < before_ms && (left > 0 || pruned.sessions > 0);
             left = left.saturating_sub(u32::from(goes));
             !goes

@@ -14,6 +14,7 @@
 //! [`StoreError::Unwritable`], and the host stops or waits.
 
 mod connection;
+mod deep;
 mod guard;
 mod prune;
 mod read;
@@ -34,6 +35,7 @@ use stoplog_model::port::{Moment, Stage, Unwatched, Watch};
 use tokio::sync::oneshot;
 
 pub use connection::{BUSY_TIMEOUT_MS, FORMAT, WAL_SIZE_LIMIT_BYTES};
+pub use deep::Size;
 
 /// Batches that share one commit at most: enough for every session of a busy host, few enough
 /// that a commit stays short.
@@ -121,9 +123,11 @@ impl SqliteStore {
         })
     }
 
-    /// Looks over every page (`PRAGMA quick_check`).
+    /// Looks over every page (`PRAGMA quick_check`), the keys of acts and the write-ahead log.
     pub async fn quick_check(&self) -> Result<(), StoreError> {
-        self.query(|c| Ok(connection::check(c))).await?
+        let path = self.path.clone();
+        self.query(move |c| Ok(wal::check(&path).and_then(|()| connection::check(c))))
+            .await?
     }
 
     async fn write<T>(
@@ -177,6 +181,11 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        // Readers leave the log alone when they close: the writer must be the last.
+        self.readers
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clear();
         // The writer ends when its inbox closes; waiting for it makes the last commit whole.
         drop(self.jobs.take());
         if let Some(writer) = self.writer.take() {

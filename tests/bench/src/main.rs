@@ -24,6 +24,7 @@
 //! | `recovery` | `history.rs` | listing and folding what is open | reading its rows |
 //! | `fold` | `history.rs` | rows to a session | serde alone |
 //! | `memory` | `memory.rs` | peaks, each in its own process | none |
+//! | `prune` | `prune.rs` | the file before and after a million events are pruned | none |
 //! | `memory-soak` | `memory.rs` | growth at constant load, `--seconds` long | none |
 
 mod calls;
@@ -34,6 +35,7 @@ mod host;
 mod machine;
 mod memory;
 mod paced;
+mod prune;
 mod pure;
 mod report;
 mod rounds;
@@ -53,7 +55,7 @@ use crate::far::FarSide;
 use crate::host::Parts;
 use crate::report::Measure;
 
-/// What is measured when nothing is named: all but the soak.
+/// What is measured when nothing is named: all but pruning and the soak, which take long.
 const ALL: [&str; 10] = [
     "commits",
     "serial",
@@ -211,8 +213,11 @@ async fn measure(bench: &Bench, name: &str) -> anyhow::Result<Vec<Measure>> {
         "recovery" => history::recovery(bench).await,
         "fold" => history::fold(bench).await,
         "memory" => memory::memory(bench),
+        "prune" => prune::prune(bench).await,
         "memory-soak" => memory::soak(bench),
-        other => anyhow::bail!("there is no measure {other}; there are {ALL:?} and memory-soak"),
+        other => {
+            anyhow::bail!("there is no measure {other}; there are {ALL:?}, prune and memory-soak")
+        }
     }
 }
 

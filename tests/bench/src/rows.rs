@@ -1,4 +1,5 @@
-//! Every direct use of the `Store` trait and of the codec: the one file to change when they do.
+//! Every direct use of the `Store` trait and of the codec but that of `prune.rs`: the one file to
+//! change when they do.
 
 use std::path::Path;
 use std::sync::Arc;

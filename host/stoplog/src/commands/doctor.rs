@@ -99,7 +99,7 @@ async fn look(config: &Config, findings: &mut Vec<Finding>) {
     }
     match journal(config).await {
         Ok(open) => findings.push(good(format!(
-            "journal: quick_check passed, {open} effect(s) in doubt"
+            "journal: quick_check passed, {open} effect(s) in doubt; `stoplog verify` looks at all of it"
         ))),
         Err(error) => findings.push(bad("journal", &error)),
     }

@@ -2,13 +2,16 @@
 
 mod approvals;
 mod doctor;
+mod export;
 mod parked;
+mod prune;
 mod resume_all;
 mod run;
 mod run_report;
 mod sessions;
 mod tool;
 mod trace;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,6 +75,9 @@ pub(crate) async fn run(
         Command::Approvals(approvals) => approvals::run(&context, approvals).await,
         Command::Parked(parked) => parked::run(&context, parked).await,
         Command::Trace(trace) => trace::run(&context, trace).await,
+        Command::Verify(verify) => verify::run(&context, verify).await,
+        Command::Export(export) => export::run(&context, export).await,
+        Command::Prune(prune) => prune::run(&context, prune).await,
         Command::Doctor => doctor::run(&context).await,
     }
 }

@@ -91,3 +91,54 @@ fn the_grace_of_a_shutdown_may_be_set() {
     let config = Config::parse(Path::new("stoplog.toml"), &text).expect("good");
     assert_eq!(config.grace, Duration::from_secs(7));
 }
+
+#[test]
+fn what_is_kept_is_kept_long_enough() {
+    let kept = |section: &str| {
+        let text = format!("{GOOD}\n[retention]\n{section}\n");
+        Config::parse(Path::new("stoplog.toml"), &text).map(|c| {
+            let days = |ms: u64| ms / (24 * 60 * 60 * 1000);
+            let k = c.retention;
+            (days(k.sessions_ms), days(k.keys_ms), days(k.audit_ms))
+        })
+    };
+    assert_eq!(kept(""), Ok((30, 30, 2555)));
+    assert_eq!(kept("sessions_days = 90"), Ok((90, 90, 2555)));
+    assert_eq!(kept("keys_days = 60\naudit_days = 100"), Ok((30, 60, 100)));
+    assert_eq!(kept("sessions_days = 4000"), Ok((4000, 4000, 4000)));
+    for (section, cure) in [
+        ("keys_days = 29", "less than sessions_days, which is 30"),
+        ("audit_days = 29", "less than keys_days, which is 30"),
+        ("sessions_days = 0", "1 to 36500"),
+        ("session_days = 1", "session_days"),
+    ] {
+        let error = kept(section).expect_err(section);
+        assert_eq!(error.reason, Some(Reason::ConfigInvalid));
+        assert!(error.message.contains(cure), "{}", error.message);
+    }
+}
+
+#[test]
+fn an_age_is_a_number_and_a_unit() {
+    for (text, ms) in [
+        ("0s", 0),
+        ("90m", 5_400_000),
+        ("12h", 43_200_000),
+        ("30d", 2_592_000_000),
+    ] {
+        assert_eq!(parse_age(text), Ok(ms));
+    }
+    for bad in [
+        "",
+        "d",
+        "30",
+        "-1d",
+        "+1d",
+        "1.5h",
+        "1w",
+        "3é",
+        "999999999999999999d",
+    ] {
+        assert!(parse_age(bad).is_err(), "{bad}");
+    }
+}

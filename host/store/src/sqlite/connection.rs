@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use stoplog_journal::{Link, StoreError, chain};
 
@@ -148,12 +149,16 @@ pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// Opens the file for looking: nothing can be written through it.
+/// Opens the file for looking: nothing can be written through it. When it is closed, a log that
+/// was there stays as it is, for a host to judge: putting a damaged one into the file would make
+/// its damage the truth.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    let has_log = std::fs::metadata(wal::beside(path)).is_ok_and(|m| m.len() > 0);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|e| open_error(path, &e))?;
     let prepare = |c: &Connection| {
         c.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        c.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
         c.pragma_update(None, "query_only", "ON")
     };
     prepare(&connection).map_err(|e| open_error(path, &e))?;

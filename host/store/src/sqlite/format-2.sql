@@ -18,6 +18,9 @@ CREATE TABLE guards (
 
 -- A session is in here from its first event to its final answer: closed ones cost nothing.
 CREATE INDEX sessions_unfinished ON sessions (session_id) WHERE status <> 'ended';
+-- Sessions that are over, by age: what may be pruned is found without looking at the others.
+CREATE INDEX sessions_over ON sessions (updated_at_ms, session_id)
+    WHERE status IN ('ended', 'failed') AND last_seq > 0;
 -- Keys whose session is pruned, by age.
 CREATE INDEX act_keys_kept ON act_keys (at_ms) WHERE kept IS NOT NULL;
 -- Keys of a session, for pruning it.

@@ -4,9 +4,10 @@
 //! a key that is kept takes its result along; a session that somebody holds, that has an open
 //! intent, or that is not over, stays.
 
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension, named_params, params};
 use stoplog_journal::{ActKeyState, Pruned, Retention};
 
+use super::connection::FORMAT;
 use super::read;
 use super::write::Transaction;
 
@@ -24,34 +25,108 @@ pub(super) fn step(t: &Transaction<'_>, retention: &Retention) -> rusqlite::Resu
         pruned.keys += delete_kept(t, retention)?;
     }
     if !pruned.is_nothing() {
-        let pragma = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
-        t.c.execute_batch(&pragma)?;
+        give_back(t.c, VACUUM_PAGES)?;
     }
     Ok(pruned)
 }
 
+/// Gives free pages back to the disk, so many at most.
+pub(super) fn give_back(c: &Connection, pages: u32) -> rusqlite::Result<()> {
+    // One row a page: whoever takes only the first step gives one page back.
+    let mut statement = c.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// Over, old, not held, nothing in doubt, and not of the latest: by the index `sessions_over`.
+const PRUNABLE: &str = "FROM sessions AS s
+    WHERE s.status IN ('ended', 'failed') AND s.last_seq > 0
+      AND s.updated_at_ms < :before
+      AND (s.updated_at_ms, s.session_id) <= (:latest_ms, :latest_name)
+      AND (s.lease_holder IS NULL OR s.lease_expires_ms <= :now)
+      AND NOT EXISTS (SELECT 1 FROM open_intents AS o WHERE o.session_id = s.session_id)";
+
+const LATEST: &str = "SELECT s.updated_at_ms, s.session_id FROM sessions AS s
+    WHERE s.status IN ('ended', 'failed') AND s.last_seq > 0
+    ORDER BY s.updated_at_ms DESC, s.session_id DESC LIMIT 1 OFFSET :keep_latest";
+
+/// The latest session that is not among those that stay for being the latest; none if all are.
+fn latest(c: &Connection, retention: &Retention) -> rusqlite::Result<Option<(i64, String)>> {
+    if retention.keep_latest == 0 {
+        return Ok(Some((i64::MAX, String::new())));
+    }
+    c.prepare_cached(LATEST)?
+        .query_row([retention.keep_latest], |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()
+}
+
+fn oldest() -> String {
+    format!("SELECT s.session_id {PRUNABLE} ORDER BY s.updated_at_ms, s.session_id LIMIT :batch")
+}
+
+#[cfg(test)]
+pub(super) fn queries() -> [String; 2] {
+    [LATEST.to_owned(), oldest()]
+}
+
 /// Sessions that may go, the oldest first.
 fn prunable(t: &Transaction<'_>, retention: &Retention) -> rusqlite::Result<Vec<String>> {
-    let mut statement = t.c.prepare_cached(
-        "SELECT session_id FROM (
-             SELECT session_id, updated_at_ms, lease_holder, lease_expires_ms FROM sessions
-             WHERE status IN ('ended', 'failed') AND last_seq > 0
-             ORDER BY updated_at_ms DESC, session_id DESC LIMIT -1 OFFSET ?2)
-         WHERE updated_at_ms < ?1
-           AND (lease_holder IS NULL OR lease_expires_ms <= ?3)
-           AND NOT EXISTS (SELECT 1 FROM open_intents o WHERE o.session_id = session_id)
-         ORDER BY updated_at_ms, session_id LIMIT ?4",
-    )?;
+    let Some((latest_ms, latest_name)) = latest(t.c, retention)? else {
+        return Ok(Vec::new());
+    };
+    let mut statement = t.c.prepare_cached(&oldest())?;
     let names = statement.query_map(
-        params![
-            retention.sessions_before_ms,
-            retention.keep_latest,
-            retention.now_ms,
-            retention.batch
-        ],
+        named_params! {
+            ":before": retention.sessions_before_ms,
+            ":latest_ms": latest_ms,
+            ":latest_name": latest_name,
+            ":now": retention.now_ms,
+            ":batch": retention.batch,
+        },
         |r| r.get(0),
     )?;
     names.collect()
+}
+
+/// What pruning would delete, without deleting it. Keys of a file of format 1 have no age yet, and
+/// are not counted.
+pub(super) fn count(
+    c: &Connection,
+    format: u32,
+    retention: &Retention,
+) -> rusqlite::Result<Pruned> {
+    let transaction = c.unchecked_transaction()?;
+    let c = &*transaction;
+    let mut counted = Pruned::default();
+    let (latest_ms, latest_name) = latest(c, retention)?.unwrap_or((i64::MIN, String::new()));
+    let common = named_params! {
+        ":before": retention.sessions_before_ms,
+        ":latest_ms": latest_ms,
+        ":latest_name": latest_name,
+        ":now": retention.now_ms,
+    };
+    let sql = format!("SELECT count(*), coalesce(sum(s.last_seq), 0) {PRUNABLE}");
+    (counted.sessions, counted.events) =
+        c.query_row(&sql, common, |r| Ok((r.get(0)?, r.get(1)?)))?;
+    if format < 2 {
+        return Ok(counted);
+    }
+    let sql = format!(
+        "SELECT class, at_ms FROM act_keys
+         WHERE kept IS NOT NULL OR session_id IN (SELECT s.session_id {PRUNABLE})"
+    );
+    let mut statement = c.prepare(&sql)?;
+    let mut rows = statement.query(common)?;
+    while let Some(row) = rows.next()? {
+        let (class, at_ms): (u8, u64) = (row.get(0)?, row.get(1)?);
+        counted.keys += u64::from(is_outdated(class, at_ms, retention));
+    }
+    Ok(counted)
+}
+
+fn is_outdated(class: u8, at_ms: u64, retention: &Retention) -> bool {
+    at_ms < retention.keys_before_ms[usize::from(class.min(4))]
 }
 
 /// Deletes a session. Gives the number of its events.
@@ -61,15 +136,19 @@ fn delete(
     retention: &Retention,
     keys: &mut u64,
 ) -> rusqlite::Result<u64> {
-    for mut act in read::act_keys_of(t.c, session)? {
-        if act.at_ms < retention.keys_before_ms[usize::from(act.class.min(4))] {
+    for mut act in read::act_keys_of(t.c, FORMAT, session)? {
+        // Of an earlier session of this name, which was pruned before.
+        if act.kept.is_some() {
+            continue;
+        }
+        if is_outdated(act.class, act.at_ms, retention) {
             t.delete_act_key(&act.scope, &act.key)?;
             *keys += 1;
             continue;
         }
         act.kept = match act.state {
             ActKeyState::Done => body(t, session, act.seq)?,
-            ActKeyState::InFlight => None,
+            ActKeyState::InFlight => Some(String::new()),
         };
         t.put_act_key(&act)?;
     }
@@ -115,7 +194,7 @@ fn delete_kept(t: &Transaction<'_>, retention: &Retention) -> rusqlite::Result<u
     let newest = retention.keys_before_ms.iter().copied().max().unwrap_or(0);
     let mut deleted = 0;
     for act in read::kept_act_keys(t.c, newest, retention.batch)? {
-        if act.at_ms < retention.keys_before_ms[usize::from(act.class.min(4))] {
+        if is_outdated(act.class, act.at_ms, retention) {
             t.delete_act_key(&act.scope, &act.key)?;
             deleted += 1;
         }

@@ -1,6 +1,6 @@
 //! Questions to the file.
 
-use rusqlite::{Connection, OptionalExtension, Row as Sql, ToSql, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as Sql, ToSql, params};
 use stoplog_journal::{
     ActKeyRow, ActKeyState, Head, Lease, Link, OpenIntentRow, Part, Reading, Row, SessionRow,
     SnapshotRow,
@@ -49,35 +49,61 @@ pub(super) fn rows_of_format_1(c: &Connection, session: &str) -> rusqlite::Resul
     rows(c, 1, "e.seq >= ?2 ORDER BY e.seq", params![session, 0])
 }
 
+/// The rows of a session, each as it is read: those before one that cannot be read are told.
+pub(super) fn each_row(
+    c: &Connection,
+    format: u32,
+    session: &str,
+    mut each: impl FnMut(Row),
+) -> rusqlite::Result<()> {
+    let mut statement = events(c, format, "e.seq >= ?2 ORDER BY e.seq")?;
+    let mut rows = statement.query(params![session, 0])?;
+    while let Some(row) = rows.next()? {
+        each(event_row(row)?);
+    }
+    Ok(())
+}
+
 fn rows(
     c: &Connection,
     format: u32,
     which: &str,
     bounds: &[&dyn ToSql],
 ) -> rusqlite::Result<Vec<Row>> {
-    let chain = if format >= 2 { "e.chain" } else { "NULL" };
-    let mut statement = c.prepare_cached(&format!("{EVENT}{chain}{EVENTS_OF}{which}"))?;
-    let rows = statement.query_map(bounds, |r| {
-        Ok(Row {
-            seq: r.get(0)?,
-            format: r.get(1)?,
-            epoch: r.get(2)?,
-            at_ms: r.get(3)?,
-            kind: r.get(4)?,
-            iteration: r.get(5)?,
-            ordinal: r.get(6)?,
-            tool: r.get(7)?,
-            args_digest: r.get(8)?,
-            key: r.get(9)?,
-            summary: r.get(10)?,
-            body: r.get(11)?,
-            chain: r.get::<_, Option<Link>>(12)?.unwrap_or_default(),
-        })
-    })?;
+    let mut statement = events(c, format, which)?;
+    let rows = statement.query_map(bounds, event_row)?;
     rows.collect()
 }
 
-fn snapshot(c: &Connection, session: &str) -> rusqlite::Result<Option<SnapshotRow>> {
+fn events<'c>(
+    c: &'c Connection,
+    format: u32,
+    which: &str,
+) -> rusqlite::Result<CachedStatement<'c>> {
+    let chain = if format >= 2 { "e.chain" } else { "NULL" };
+    c.prepare_cached(&format!("{EVENT}{chain}{EVENTS_OF}{which}"))
+}
+
+fn event_row(r: &Sql<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        seq: r.get(0)?,
+        format: r.get(1)?,
+        epoch: r.get(2)?,
+        at_ms: r.get(3)?,
+        kind: r.get(4)?,
+        iteration: r.get(5)?,
+        ordinal: r.get(6)?,
+        tool: r.get(7)?,
+        args_digest: r.get(8)?,
+        key: r.get(9)?,
+        summary: r.get(10)?,
+        body: r.get(11)?,
+        chain: r.get::<_, Option<Link>>(12)?.unwrap_or_default(),
+    })
+}
+
+/// The snapshot of a session.
+pub(super) fn snapshot(c: &Connection, session: &str) -> rusqlite::Result<Option<SnapshotRow>> {
     c.prepare_cached("SELECT seq, format, chain, seal, body FROM snapshots WHERE session_id = ?1")?
         .query_row([session], |r| {
             Ok(SnapshotRow {
@@ -175,8 +201,12 @@ pub(super) fn each_act_key(
 }
 
 /// The claims of a session.
-pub(super) fn act_keys_of(c: &Connection, session: &str) -> rusqlite::Result<Vec<ActKeyRow>> {
-    let sql = format!("{}WHERE session_id = ?1", act_keys(2));
+pub(super) fn act_keys_of(
+    c: &Connection,
+    format: u32,
+    session: &str,
+) -> rusqlite::Result<Vec<ActKeyRow>> {
+    let sql = format!("{}WHERE session_id = ?1", act_keys(format));
     let mut statement = c.prepare_cached(&sql)?;
     let rows = statement.query_map([session], act_key_row)?;
     rows.collect()
@@ -194,6 +224,22 @@ pub(super) fn kept_act_keys(
     );
     let mut statement = c.prepare_cached(&sql)?;
     let rows = statement.query_map(params![before_ms, limit], act_key_row)?;
+    rows.collect()
+}
+
+/// Claims of pruned sessions, in the order of the table, behind one.
+pub(super) fn kept_act_keys_after(
+    c: &Connection,
+    scope: &str,
+    key: &str,
+    limit: u32,
+) -> rusqlite::Result<Vec<ActKeyRow>> {
+    let sql = format!(
+        "{}WHERE (scope, key) > (?1, ?2) AND kept IS NOT NULL ORDER BY scope, key LIMIT ?3",
+        act_keys(2)
+    );
+    let mut statement = c.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![scope, key, limit], act_key_row)?;
     rows.collect()
 }
 
@@ -237,21 +283,36 @@ pub(super) const DONE: &str = "done";
 /// The words in `act_keys.state`.
 pub(super) const IN_FLIGHT: &str = "in_flight";
 
+const INTENT: &str = "SELECT session_id, iteration, ordinal, label, key, attempt, at_ms
+    FROM open_intents ";
+const INTENTS_IN_ORDER: &str = "ORDER BY session_id, iteration, ordinal, label";
+
+/// Intents without an outcome, of all sessions.
 pub(super) fn open_intents(c: &Connection) -> rusqlite::Result<Vec<OpenIntentRow>> {
-    let mut statement = c.prepare_cached(
-        "SELECT session_id, iteration, ordinal, label, key, attempt, at_ms FROM open_intents
-         ORDER BY session_id, iteration, ordinal, label",
-    )?;
-    let rows = statement.query_map([], |r| {
-        Ok(OpenIntentRow {
-            session: r.get(0)?,
-            iteration: r.get(1)?,
-            ordinal: r.get(2)?,
-            label: r.get(3)?,
-            key: r.get(4)?,
-            attempt: r.get(5)?,
-            at_ms: r.get(6)?,
-        })
-    })?;
+    let mut statement = c.prepare_cached(&format!("{INTENT}{INTENTS_IN_ORDER}"))?;
+    let rows = statement.query_map([], intent_row)?;
     rows.collect()
+}
+
+/// Those of a session.
+pub(super) fn open_intents_of(
+    c: &Connection,
+    session: &str,
+) -> rusqlite::Result<Vec<OpenIntentRow>> {
+    let sql = format!("{INTENT}WHERE session_id = ?1 {INTENTS_IN_ORDER}");
+    let mut statement = c.prepare_cached(&sql)?;
+    let rows = statement.query_map([session], intent_row)?;
+    rows.collect()
+}
+
+fn intent_row(r: &Sql<'_>) -> rusqlite::Result<OpenIntentRow> {
+    Ok(OpenIntentRow {
+        session: r.get(0)?,
+        iteration: r.get(1)?,
+        ordinal: r.get(2)?,
+        label: r.get(3)?,
+        key: r.get(4)?,
+        attempt: r.get(5)?,
+        at_ms: r.get(6)?,
+    })
 }

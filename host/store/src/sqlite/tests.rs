@@ -37,7 +37,9 @@ async fn what_was_written_is_there_after_opening_again() {
         .append(batch("s", lease.epoch, rows.clone()))
         .await
         .expect("append");
+    store.read(&id("s"), Part::Whole).await.expect("a reader");
     drop(store);
+    assert!(!dir.path().join("journal.db-wal").exists(), "checkpointed");
     let store = SqliteStore::open(&path).expect("open again");
     let reading = store.read(&id("s"), Part::Whole).await.expect("read");
     assert_eq!(reading.rows, rows);
@@ -264,4 +266,166 @@ async fn a_journal_of_format_1_is_read_as_it_is_and_brought_up_to_date() {
     assert_eq!(again, session);
     drop(store);
     SqliteStore::open(&path).expect("and it opens again");
+}
+
+/// Names a session's rows, its end and its state in one go.
+async fn write_over(store: &SqliteStore, name: &str, at_ms: u64, events: u64, body: &str) {
+    let lease = store.lease(&id(name), "h", 0, 1000, false).await;
+    let lease = lease.expect("lease");
+    let rows = (1..=events).map(|n| Row {
+        at_ms,
+        ..row(n, lease.epoch, body)
+    });
+    let mut all = batch(name, lease.epoch, chained(name, rows.collect()));
+    all.head.status = "ended".into();
+    store.append(all).await.expect("append");
+    store.release(&lease).await.expect("release");
+}
+
+fn older_than(before_ms: u64) -> Retention {
+    Retention {
+        sessions_before_ms: before_ms,
+        keep_latest: 0,
+        keys_before_ms: [before_ms; 5],
+        now_ms: 5000,
+        batch: 50,
+    }
+}
+
+async fn prune_all(store: &SqliteStore, rule: &Retention) -> Pruned {
+    let mut all = Pruned::default();
+    loop {
+        let step = store.prune(rule).await.expect("prune");
+        if step.is_nothing() {
+            store.shrink().await.expect("shrink");
+            return all;
+        }
+        all.sessions += step.sessions;
+        all.events += step.events;
+        all.keys += step.keys;
+    }
+}
+
+/// Four rounds of 5,000 events are written and pruned: the file is never larger than after the
+/// first round, and small in the end.
+#[tokio::test]
+async fn what_is_pruned_is_given_back_to_the_disk() {
+    let dir = tempfile::tempdir().expect("dir");
+    let store = SqliteStore::open(&dir.path().join("journal.db")).expect("open");
+    let body = format!("{{\"text\": \"{}\"}}", "x".repeat(400));
+    let apart = format!(
+        "\"{}\"",
+        "y".repeat(stoplog_journal::store::PAYLOAD_APART_BYTES)
+    );
+    let mut full = Vec::new();
+    let mut empty = Vec::new();
+    for round in 0..4_u64 {
+        for n in 0..50 {
+            let body = if n % 10 == 0 { &apart } else { &body };
+            let events = if n % 10 == 0 { 5 } else { 110 };
+            write_over(&store, &format!("s{round}-{n}"), round, events, body).await;
+        }
+        full.push(store.size().await.expect("size").bytes);
+        let rule = older_than(round + 1);
+        let counted = store.prunable(&rule).await.expect("count");
+        let pruned = prune_all(&store, &rule).await;
+        assert_eq!(counted, pruned, "a dry run counts what goes");
+        assert_eq!((pruned.sessions, pruned.events), (50, 45 * 110 + 5 * 5));
+        let size = store.size().await.expect("size");
+        assert_eq!(size.free_pages, 0, "{size:?}");
+        empty.push(size.bytes);
+    }
+    assert!(full[0] > 2_000_000, "{full:?}");
+    assert!(
+        empty.iter().all(|b| *b < full[0] / 10),
+        "{full:?} {empty:?}"
+    );
+    assert!(full.iter().all(|b| *b < full[0] * 5 / 4), "{full:?}");
+    assert_eq!(store.deep_check().await, Ok(vec![]));
+}
+
+#[test]
+fn what_may_be_pruned_is_found_by_its_index() {
+    let dir = tempfile::tempdir().expect("dir");
+    let c = connection::open_for_writing(&dir.path().join("j.db")).expect("open");
+    for sql in prune::queries() {
+        let explain = format!("EXPLAIN QUERY PLAN {sql}");
+        let mut statement = c.prepare(&explain).expect("prepare");
+        let mut rows = statement.raw_query();
+        let row = rows.next().expect("plan").expect("a row");
+        let plan: String = row.get(3).expect("text");
+        assert!(plan.contains("sessions_over"), "{plan}");
+    }
+}
+
+/// A look at a journal whose log is damaged must not make the damage the truth: the good part of
+/// the log stays where it is, and a host that starts refuses.
+#[tokio::test]
+async fn a_look_leaves_the_log_for_the_host_to_judge() {
+    let dir = tempfile::tempdir().expect("dir");
+    killed_journal(dir.path()).await;
+    let to = tempfile::tempdir().expect("dir");
+    let path = to.path().join("journal.db");
+    let wal = std::fs::metadata(dir.path().join("killed-journal.db-wal"));
+    let middle = wal.expect("metadata").len() as usize / 2;
+    put(
+        dir.path(),
+        to.path(),
+        Some(("journal.db-wal", middle, 0x41)),
+    );
+    let files = || ["journal.db", "journal.db-wal"].map(|f| std::fs::read(to.path().join(f)).ok());
+    let before = files();
+    let looked = SqliteStore::open_to_read(&path).expect("look");
+    looked.sessions(Which::All).await.expect("sessions");
+    let problems = looked.deep_check().await.expect("check");
+    assert!(problems.iter().any(|p| p.contains("frame")), "{problems:?}");
+    drop(looked);
+    assert!(files() == before, "a look has changed a file");
+    assert!(matches!(
+        SqliteStore::open(&path),
+        Err(StoreError::Corrupt(_))
+    ));
+}
+
+#[tokio::test]
+async fn rows_that_belong_to_nothing_are_found() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("journal.db");
+    let store = SqliteStore::open(&path).expect("open");
+    write_over(&store, "s", 1, 2, "{}").await;
+    drop(store);
+    let strays = [
+        (
+            "UPDATE events SET session_id = 't' WHERE seq = 2",
+            "events without a session: t",
+        ),
+        (
+            "INSERT INTO payloads VALUES ('d', 'body')",
+            "a payload without use: d",
+        ),
+        (
+            "INSERT INTO open_intents VALUES ('t', 1, 0, 'main', 'k', 1, 1)",
+            "an open intent without a session: t, call 1.0",
+        ),
+        (
+            "INSERT INTO snapshots VALUES ('t', 1, 1, x'00', x'00', '{}')",
+            "a snapshot without a session: t",
+        ),
+        (
+            "INSERT INTO act_keys VALUES ('sc', 'k', 't', 't', 1, 0, 'd', 'done', 1, 4, 1, NULL)",
+            "an act without a session: t, sc, k",
+        ),
+    ];
+    for (sql, expected) in strays {
+        let copy = dir.path().join("copy.db");
+        std::fs::copy(&path, &copy).expect("copy");
+        let c = Connection::open(&copy).expect("open");
+        c.pragma_update(None, "foreign_keys", "OFF")
+            .expect("pragma");
+        c.execute_batch(sql).expect(sql);
+        drop(c);
+        let store = SqliteStore::open_to_read(&copy).expect("look");
+        let found = store.deep_check().await.expect("check");
+        assert!(found.iter().any(|p| p == expected), "{sql}: {found:?}");
+    }
 }

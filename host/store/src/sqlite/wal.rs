@@ -28,11 +28,16 @@ const MAGIC: u32 = 0x377f_0682;
 /// How long to wait before a broken log is looked at again: another process may be writing to it.
 const SECOND_LOOK: Duration = Duration::from_millis(20);
 
-/// Refuses a log in which a commit is broken that others followed.
-pub(super) fn check(database: &Path) -> Result<(), StoreError> {
+/// The log's file.
+pub(super) fn beside(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push("-wal");
-    let wal = PathBuf::from(name);
+    PathBuf::from(name)
+}
+
+/// Refuses a log in which a commit is broken that others followed.
+pub(super) fn check(database: &Path) -> Result<(), StoreError> {
+    let wal = beside(database);
     let look = || -> std::io::Result<Option<String>> {
         match fs::read(&wal) {
             Ok(bytes) => Ok(damage(&bytes, database)),

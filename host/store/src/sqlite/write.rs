@@ -340,7 +340,8 @@ fn acts(t: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     for (scope, key, iteration, ordinal) in &batch.released {
         let claim = read::act_key(t.c, FORMAT, scope, key)?;
         let is_own = claim.is_some_and(|r| {
-            (&r.session, r.iteration, r.ordinal) == (&batch.session, *iteration, *ordinal)
+            r.kept.is_none()
+                && (&r.session, r.iteration, r.ordinal) == (&batch.session, *iteration, *ordinal)
         });
         if is_own {
             t.delete_act_key(scope, key)?;
