@@ -31,7 +31,9 @@ impl Dispatcher {
         let session = journal.read(|s| s.started.session.to_string());
         let own = (row.session.as_str(), row.iteration, row.ordinal)
             == (session.as_str(), position.iteration, position.ordinal);
-        if own {
+        // A result is kept beside the key only when its session was pruned: then another session
+        // of that name did it.
+        if own && row.kept.is_none() {
             return Ok(None);
         }
         match self.observe_claimed(&passage, &row).await? {
