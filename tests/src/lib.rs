@@ -15,6 +15,8 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub mod soak;
+
 /// Where the guests of the tests lie, as the build script says.
 pub const GUESTS_DIR: &str = env!("STOPLOG_GUESTS_DIR");
 
