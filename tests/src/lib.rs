@@ -1,18 +1,21 @@
 //! The kit: real processes, a real far side, real files.
 //!
 //! [`World`] is one directory with a far side of its own and a host that can be started, killed
-//! and started again. Tools are compiled once a test binary and copied into each world.
+//! and started again. Each tool is compiled once a test binary, for the worlds that have it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub mod soak;
 
 /// Where the guests of the tests lie, as the build script says.
 pub const GUESTS_DIR: &str = env!("STOPLOG_GUESTS_DIR");
@@ -51,13 +54,17 @@ pub fn guest(name: &str) -> PathBuf {
 }
 
 /// A tool that worlds have, and how it is accepted.
-const TOOLS: [(&str, Option<&str>); 18] = [
+const TOOLS: [(&str, Option<&str>); 22] = [
     ("keyed", Some("external")),
     ("probed", Some("external")),
     ("neither", Some("external")),
     ("undoable", None),
+    ("undoable_keyed", None),
+    ("undoable_probed", None),
     ("pair", Some("external")),
     ("paid", Some("irreversible")),
+    ("paid_probed", Some("irreversible")),
+    ("paid_neither", Some("irreversible")),
     ("lookup", None),
     ("plain_post", Some("external")),
     ("spinner", None),
@@ -79,11 +86,12 @@ pub struct FarSide {
 }
 
 impl FarSide {
-    fn start(bins: Bins, dir: &Path) -> anyhow::Result<FarSide> {
-        let port_file = dir.join("far-side.port");
+    /// Starts one whose ledger is `NAME.db` in a directory.
+    pub(crate) fn start(bins: Bins, dir: &Path, name: &str) -> anyhow::Result<FarSide> {
+        let port_file = dir.join(format!("{name}.port"));
         let _ = fs::remove_file(&port_file);
         let child = Command::new(bins.far_side)
-            .arg(dir.join("far-side.db"))
+            .arg(dir.join(format!("{name}.db")))
             .arg(&port_file)
             .stdin(Stdio::null())
             .spawn()?;
@@ -169,14 +177,29 @@ impl World {
     /// A world with these tools, accepted and compiled.
     pub fn new(bins: Bins, tools: &[&str]) -> anyhow::Result<World> {
         let dir = tempfile::tempdir()?;
-        let far = FarSide::start(bins, dir.path())?;
+        let far = FarSide::start(bins, dir.path(), "far-side")?;
         let world = World { dir, bins, far };
         world.write_config("")?;
         world.script(&[])?;
-        let template = template(bins)?;
-        copy_dir(&template.join("data"), &world.data_dir())?;
-        world.write_lock(&template.join("stoplog.lock"), tools)?;
+        let accepted: Vec<(&str, Arc<TempDir>)> = TOOLS
+            .iter()
+            .filter(|(name, _)| tools.contains(name))
+            .map(|(name, class)| Ok((*name, accepted(bins, name, *class)?)))
+            .collect::<anyhow::Result<_>>()?;
+        ensure!(
+            accepted.len() == tools.len(),
+            "not all are known: {tools:?}"
+        );
+        for (_, like) in &accepted {
+            lay_out(&like.path().join("data"), &world.data_dir())?;
+        }
+        world.write_lock(accepted)?;
         Ok(world)
+    }
+
+    /// Leaves its directory behind, for people to look at.
+    pub(crate) fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
     }
 
     /// Its directory.
@@ -193,7 +216,7 @@ impl World {
     pub fn restart_far_side(&mut self) -> anyhow::Result<()> {
         self.far.child.kill().ok();
         self.far.child.wait()?;
-        self.far = FarSide::start(self.bins, self.dir.path())?;
+        self.far = FarSide::start(self.bins, self.dir.path(), "far-side")?;
         self.write_config("")
     }
 
@@ -211,21 +234,21 @@ impl World {
         Ok(fs::write(self.path().join("stoplog.toml"), text)?)
     }
 
-    /// Only these tools, in this order of names.
-    fn write_lock(&self, from: &Path, tools: &[&str]) -> anyhow::Result<()> {
-        let text = fs::read_to_string(from)?;
-        let (head, rest) = text.split_once("[[tool]]").context("a lock with tools")?;
-        let mut kept = head.to_owned();
-        for section in rest.split("[[tool]]") {
-            if tools
-                .iter()
-                .any(|t| section.contains(&format!("name = \"{t}\"\n")))
-            {
-                kept.push_str("[[tool]]");
-                kept.push_str(section);
+    /// The locks of all of them as one, in the order of names, as `tool add` writes it.
+    fn write_lock(&self, mut accepted: Vec<(&str, Arc<TempDir>)>) -> anyhow::Result<()> {
+        accepted.sort_by_key(|(name, _)| *name);
+        let mut text = String::new();
+        for (_, like) in accepted {
+            let own = fs::read_to_string(like.path().join("stoplog.lock"))?;
+            let (head, tool) = own.split_once("[[tool]]").context("a lock with a tool")?;
+            if text.is_empty() {
+                text.push_str(head);
             }
+            text.push_str("[[tool]]");
+            text.push_str(tool);
+            text.push('\n');
         }
-        Ok(fs::write(self.path().join("stoplog.lock"), kept)?)
+        Ok(fs::write(self.path().join("stoplog.lock"), text)?)
     }
 
     /// Writes the script of the model: one list of calls a turn, and a last turn that answers.
@@ -273,6 +296,9 @@ impl World {
             .arg(self.path().join("stoplog.toml"))
             .args(args)
             .env_remove("STOPLOG_DIE_AT")
+            .env_remove("STOPLOG_STOP_AT")
+            .env_remove("STOPLOG_PRUNE")
+            .env("STOPLOG_WATCH_DIR", self.data_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -292,6 +318,22 @@ impl World {
             "the host did not die at {at}: {said:?}"
         );
         Ok(())
+    }
+
+    /// Starts the host, and comes back when it has stopped itself at a point; it is an error if it
+    /// ends instead. It goes on with [`go_on`].
+    pub fn host_stops(&self, args: &[&str], at: &str) -> anyhow::Result<Child> {
+        let mut host = self.command(args).env("STOPLOG_STOP_AT", at).spawn()?;
+        let stat = PathBuf::from(format!("/proc/{}/stat", host.id()));
+        wait_for("the host's stop", || {
+            if let Ok(Some(status)) = host.try_wait() {
+                return Some(Err(anyhow::anyhow!("it ended before {at}: {status}")));
+            }
+            // `PID (NAME) STATE ...`, and the name may hold anything.
+            let text = fs::read_to_string(&stat).ok()?;
+            text.rsplit_once(") ")?.1.starts_with('T').then_some(Ok(()))
+        })??;
+        Ok(host)
     }
 
     /// The arguments of a first run of session `s`.
@@ -330,6 +372,14 @@ impl World {
     }
 }
 
+/// Lets a process that was stopped go on.
+pub fn go_on(stopped: &Child) -> anyhow::Result<()> {
+    let kill = format!("kill -CONT {}", stopped.id());
+    let sent = Command::new("sh").args(["-c", &kill]).status()?;
+    ensure!(sent.success(), "{kill}: {sent}");
+    Ok(())
+}
+
 /// What a finished process said.
 pub fn said(output: Output) -> anyhow::Result<Said> {
     let stdout = String::from_utf8(output.stdout)?;
@@ -352,46 +402,49 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> anyhow::R
     bail!("{what} did not come within {PATIENCE:?}")
 }
 
-/// A directory with every tool accepted and compiled, made once a test binary.
-fn template(bins: Bins) -> anyhow::Result<&'static Path> {
-    static TEMPLATE: OnceLock<Result<TempDir, String>> = OnceLock::new();
-    let made = TEMPLATE.get_or_init(|| make_template(bins).map_err(|e| format!("{e:#}")));
-    match made {
-        Ok(dir) => Ok(dir.path()),
-        Err(e) => bail!("{e}"),
-    }
+/// A directory with one tool accepted and compiled, made once a test binary.
+fn accepted(bins: Bins, tool: &str, class: Option<&str>) -> anyhow::Result<Arc<TempDir>> {
+    type Slot = Arc<OnceLock<Result<Arc<TempDir>, String>>>;
+    static MADE: Mutex<BTreeMap<String, Slot>> = Mutex::new(BTreeMap::new());
+    let slot = {
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        made.entry(tool.to_owned()).or_default().clone()
+    };
+    let made = slot.get_or_init(|| accept(bins, tool, class).map_err(|e| format!("{e:#}")));
+    made.clone().map_err(anyhow::Error::msg)
 }
 
-fn make_template(bins: Bins) -> anyhow::Result<TempDir> {
+fn accept(bins: Bins, tool: &str, class: Option<&str>) -> anyhow::Result<Arc<TempDir>> {
     let dir = tempfile::tempdir()?;
     let config = dir.path().join("stoplog.toml");
     let text = "[agent]\nfeature = \"f\"\nsystem_prompt = \"p\"\n[model]\nkind = \"scripted\"\n";
     fs::write(&config, text)?;
-    for (tool, class) in TOOLS {
-        let mut command = Command::new(bins.host);
-        command
-            .arg("--config")
-            .arg(&config)
-            .args(["tool", "add"])
-            .arg(guest(tool));
-        if let Some(class) = class {
-            command.args(["--accept-class", class]);
-        }
-        let output = command.output()?;
-        ensure!(output.status.success(), "tool add {tool}: {output:?}");
+    let mut command = Command::new(bins.host);
+    command
+        .arg("--config")
+        .arg(&config)
+        .args(["tool", "add"])
+        .arg(guest(tool));
+    if let Some(class) = class {
+        command.args(["--accept-class", class]);
     }
-    Ok(dir)
+    let output = command.output()?;
+    ensure!(output.status.success(), "tool add {tool}: {output:?}");
+    Ok(Arc::new(dir))
 }
 
-fn copy_dir(from: &Path, to: &Path) -> anyhow::Result<()> {
+/// A data directory like another. Components and compiled code are written once and never again:
+/// both have the same files.
+fn lay_out(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to)?;
     fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    let shared = ["tools", "cache"].iter().any(|dir| from.ends_with(dir));
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            copy_dir(&entry.path(), &target)?;
-        } else {
+            lay_out(&entry.path(), &target)?;
+        } else if !shared || fs::hard_link(entry.path(), &target).is_err() {
             fs::copy(entry.path(), target)?;
         }
     }

@@ -99,7 +99,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "stoplog-tests",
         &[
+            "stoplog-vfs",
             "stoplog-model",
+            "stoplog-journal",
+            "stoplog-telemetry",
+            "stoplog-store",
             "stoplog",
             "stoplog-guest-build",
             "nimbus-pay",
@@ -141,7 +145,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("libsqlite3-sys", &["stoplog-vfs"]),
     ("reqwest", &["stoplog-egress", "stoplog-bench"]),
     ("rustls", &["stoplog-egress", "stoplog-bench"]),
-    ("clap", &["stoplog", "nimbus-pay", "stoplog-bench"]),
+    (
+        "clap",
+        &["stoplog", "nimbus-pay", "stoplog-tests", "stoplog-bench"],
+    ),
     ("toml", &["stoplog", "nimbus-pay"]),
     ("cel", &["stoplog-policy"]),
     ("jsonschema", &["stoplog-dispatch"]),

@@ -69,6 +69,14 @@ pub fn cannot_ask(_: Act, _: &str) -> Result<Finding<Done>, ToolError> {
     Ok(Finding::Unknown)
 }
 
+/// Takes an act back. Undoing what was never done succeeds: the far side then removes nothing.
+pub fn undo(act: Act, _: Option<Done>, permit: Permit) -> Result<String, ToolError> {
+    let key = format!("act_{}", act.name);
+    let response = permit.perform(Request::delete(by_key(&key)))?;
+    response.success()?;
+    Ok(format!("undid the acts under {key}"))
+}
+
 #[wire]
 struct WireFound {
     acts: Vec<WireDone>,

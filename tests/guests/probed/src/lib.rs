@@ -7,7 +7,7 @@ use stoplog_sdk::prelude::*;
 #[tool(
     class = external,
     key = "act_{name}", scope = tenant,
-    settles_within_ms = 50,
+    settles_within_ms = 300,
     egress = ["http://far.internal"],
     probe = far::ask,
 )]
