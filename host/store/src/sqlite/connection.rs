@@ -21,6 +21,10 @@ pub const BUSY_TIMEOUT_MS: u64 = 5000;
 /// not keep the disk for ever.
 pub const WAL_SIZE_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Pages in the WAL file after which it is written into the database: 16 MiB. Four times SQLite's
+/// own number, because the pages of a busy session are in it again and again, and are written once.
+const CHECKPOINT_PAGES: u32 = 4096;
+
 const SCHEMA: &str = include_str!("schema.sql");
 const SCHEMA_2: &str = include_str!("format-2.sql");
 
@@ -36,6 +40,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
         c.pragma_update(None, "journal_mode", "WAL")?;
         c.pragma_update(None, "synchronous", "FULL")?;
         c.pragma_update(None, "foreign_keys", "ON")?;
+        c.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         c.pragma_update(None, "journal_size_limit", WAL_SIZE_LIMIT_BYTES)?;
         c.pragma_update(None, "trusted_schema", "OFF")
     };
@@ -91,11 +96,7 @@ fn from_format_1(c: &Connection) -> rusqlite::Result<()> {
     c.execute_batch(
         "ALTER TABLE events ADD COLUMN chain BLOB;
          ALTER TABLE sessions ADD COLUMN chain BLOB;
-         ALTER TABLE act_keys ADD COLUMN class INTEGER NOT NULL DEFAULT 4;
-         ALTER TABLE act_keys ADD COLUMN at_ms INTEGER NOT NULL DEFAULT 0;
-         ALTER TABLE act_keys ADD COLUMN kept TEXT;
-         UPDATE act_keys SET at_ms = coalesce(
-             (SELECT updated_at_ms FROM sessions s WHERE s.session_id = act_keys.session_id), 0);",
+         ALTER TABLE act_keys RENAME TO act_keys_1;",
     )?;
     let mut names = c.prepare("SELECT session_id FROM sessions WHERE last_seq > 0")?;
     let names: Vec<String> = names
@@ -112,6 +113,15 @@ fn from_format_1(c: &Connection) -> rusqlite::Result<()> {
             .execute(params![session, last])?;
     }
     c.execute_batch(SCHEMA_2)?;
+    // A class that is not known counts as 4, and a claim is as old as its session.
+    c.execute_batch(
+        "INSERT INTO act_keys (scope, key, tool, session_id, iteration, ordinal, args_digest,
+                               state, seq, class, at_ms)
+         SELECT a.scope, a.key, a.tool, a.session_id, a.iteration, a.ordinal, a.args_digest,
+                a.state, a.seq, 4, coalesce(s.updated_at_ms, 0)
+         FROM act_keys_1 a LEFT JOIN sessions s ON s.session_id = a.session_id;
+         DROP TABLE act_keys_1;",
+    )?;
     guard::begin(c)
 }
 

@@ -1,4 +1,25 @@
--- What format 2 has beside the tables of format 1. Run for a new file and for an old one.
+-- What format 2 has beside, or in the place of, the tables of format 1. Run for a new file and
+-- for an old one.
+
+-- Who claims an act. `state` is in_flight or done; done points at the observation, whose body is
+-- `kept` here when its session is pruned. Rows lie in the order of their claims, so that settling
+-- one touches the end of the table and no index.
+CREATE TABLE act_keys (
+    id          INTEGER PRIMARY KEY,
+    scope       TEXT    NOT NULL,
+    key         TEXT    NOT NULL,
+    tool        TEXT    NOT NULL,
+    session_id  TEXT    NOT NULL,
+    iteration   INTEGER NOT NULL,
+    ordinal     INTEGER NOT NULL,
+    args_digest TEXT    NOT NULL,
+    state       TEXT    NOT NULL,
+    seq         INTEGER NOT NULL,
+    class       INTEGER NOT NULL DEFAULT 4,
+    at_ms       INTEGER NOT NULL DEFAULT 0,
+    kept        TEXT,
+    UNIQUE (scope, key)
+) STRICT;
 
 -- The newest fold of a session; `seal` is SHA-256 over `chain` and `body`.
 CREATE TABLE snapshots (
@@ -14,7 +35,7 @@ CREATE TABLE snapshots (
 CREATE TABLE guards (
     name  TEXT PRIMARY KEY,
     value BLOB NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- A session is in here from its first event to its final answer: closed ones cost nothing.
 CREATE INDEX sessions_unfinished ON sessions (session_id) WHERE status <> 'ended';

@@ -83,6 +83,15 @@ pub(super) fn begin(c: &Connection) -> rusqlite::Result<()> {
     store(c, sum_of_rows(c)?)
 }
 
+/// Rows that the index over scope and key does not lead to: a lookup would miss them.
+const UNREACHED: &str = "SELECT count(*) FROM act_keys a NOT INDEXED WHERE NOT EXISTS (
+    SELECT 1 FROM act_keys b INDEXED BY sqlite_autoindex_act_keys_1
+    WHERE b.scope = a.scope AND b.key = a.key AND b.id = a.id)";
+
+fn unreached(c: &Connection) -> rusqlite::Result<u64> {
+    c.query_row(UNREACHED, [], |r| r.get(0))
+}
+
 fn sum_of_rows(c: &Connection) -> rusqlite::Result<Sum> {
     let mut sum = Sum::default();
     read::each_act_key(c, |row| sum = sum.with(&row))?;
@@ -93,7 +102,8 @@ fn sum_of_rows(c: &Connection) -> rusqlite::Result<Sum> {
 pub(super) fn check(c: &Connection) -> Result<(), StoreError> {
     let compare = || -> rusqlite::Result<bool> {
         let transaction = c.unchecked_transaction()?;
-        Ok(stored(&transaction)?.unwrap_or_default() == sum_of_rows(&transaction)?)
+        let sum = stored(&transaction)?.unwrap_or_default();
+        Ok(sum == sum_of_rows(&transaction)? && unreached(&transaction)? == 0)
     };
     match compare() {
         Ok(true) => Ok(()),

@@ -62,24 +62,6 @@ CREATE TABLE open_intents (
     PRIMARY KEY (session_id, iteration, ordinal, label)
 ) STRICT, WITHOUT ROWID;
 
--- Who claims an act. `state` is in_flight or done; done points at the observation, whose body is
--- `kept` here when its session is pruned.
-CREATE TABLE act_keys (
-    scope       TEXT    NOT NULL,
-    key         TEXT    NOT NULL,
-    tool        TEXT    NOT NULL,
-    session_id  TEXT    NOT NULL,
-    iteration   INTEGER NOT NULL,
-    ordinal     INTEGER NOT NULL,
-    args_digest TEXT    NOT NULL,
-    state       TEXT    NOT NULL,
-    seq         INTEGER NOT NULL,
-    class       INTEGER NOT NULL DEFAULT 4,
-    at_ms       INTEGER NOT NULL DEFAULT 0,
-    kept        TEXT,
-    PRIMARY KEY (scope, key)
-) STRICT, WITHOUT ROWID;
-
 -- For people with sqlite3 (requirement 10).
 CREATE VIEW state_transitions AS
 SELECT session_id,

@@ -412,7 +412,7 @@ async fn rows_that_belong_to_nothing_are_found() {
             "a snapshot without a session: t",
         ),
         (
-            "INSERT INTO act_keys VALUES ('sc', 'k', 't', 't', 1, 0, 'd', 'done', 1, 4, 1, NULL)",
+            "INSERT INTO act_keys VALUES (NULL, 'sc', 'k', 't', 't', 1, 0, 'd', 'done', 1, 4, 1, NULL)",
             "an act without a session: t, sc, k",
         ),
     ];

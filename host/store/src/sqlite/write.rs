@@ -22,33 +22,54 @@ pub(super) struct Transaction<'c> {
 }
 
 impl Transaction<'_> {
-    /// Writes a claim, in the place of the one that is there.
+    /// Writes a claim, or what became of it. Whose claim it is never changes.
     pub(super) fn put_act_key(&self, claim: &ActKeyRow) -> rusqlite::Result<()> {
-        self.forget_act_key(&claim.scope, &claim.key)?;
+        let is_there = self.forget_act_key(&claim.scope, &claim.key)?;
         let state = match claim.state {
             ActKeyState::Done => DONE,
             ActKeyState::InFlight => IN_FLIGHT,
         };
-        self.c
-            .prepare_cached(
-                "INSERT OR REPLACE INTO act_keys (scope, key, tool, session_id, iteration, ordinal,
-                     args_digest, state, seq, class, at_ms, kept)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            )?
-            .execute(params![
-                claim.scope,
-                claim.key,
-                claim.tool,
-                claim.session,
-                claim.iteration,
-                claim.ordinal,
-                claim.args_digest,
-                state,
-                claim.seq,
-                claim.class,
-                claim.at_ms,
-                claim.kept
-            ])?;
+        if is_there {
+            // Only what changes: an index over the rest is not touched.
+            self.c
+                .prepare_cached(
+                    "UPDATE act_keys SET tool = ?3, args_digest = ?4, state = ?5, seq = ?6,
+                         class = ?7, at_ms = ?8, kept = ?9
+                     WHERE scope = ?1 AND key = ?2",
+                )?
+                .execute(params![
+                    claim.scope,
+                    claim.key,
+                    claim.tool,
+                    claim.args_digest,
+                    state,
+                    claim.seq,
+                    claim.class,
+                    claim.at_ms,
+                    claim.kept
+                ])?;
+        } else {
+            self.c
+                .prepare_cached(
+                    "INSERT INTO act_keys (scope, key, tool, session_id, iteration, ordinal,
+                         args_digest, state, seq, class, at_ms, kept)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                )?
+                .execute(params![
+                    claim.scope,
+                    claim.key,
+                    claim.tool,
+                    claim.session,
+                    claim.iteration,
+                    claim.ordinal,
+                    claim.args_digest,
+                    state,
+                    claim.seq,
+                    claim.class,
+                    claim.at_ms,
+                    claim.kept
+                ])?;
+        }
         self.change.set(self.change.get().with(claim));
         Ok(())
     }
@@ -62,11 +83,13 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn forget_act_key(&self, scope: &str, key: &str) -> rusqlite::Result<()> {
-        if let Some(row) = read::act_key(self.c, FORMAT, scope, key)? {
-            self.change.set(self.change.get().without(&row));
+    /// Takes a claim out of the sum; whether there was one.
+    fn forget_act_key(&self, scope: &str, key: &str) -> rusqlite::Result<bool> {
+        let row = read::act_key(self.c, FORMAT, scope, key)?;
+        if let Some(row) = &row {
+            self.change.set(self.change.get().without(row));
         }
-        Ok(())
+        Ok(row.is_some())
     }
 }
 
@@ -353,9 +376,9 @@ fn acts(t: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
 fn head(c: &Connection, batch: &Batch, last: u64) -> rusqlite::Result<()> {
     let updated_at_ms = batch.rows.last().map(|r| r.at_ms);
     c.prepare_cached(
-        "UPDATE sessions SET tenant_id = ?2, user_id = ?3, feature = ?4, status = ?5,
-                trace_id = ?6, last_seq = ?7, updated_at_ms = coalesce(?8, updated_at_ms),
-                chain = coalesce(?9, chain)
+        "UPDATE sessions SET tenant_id = ?2, user_id = ?3, feature = ?4,
+                trace_id = ?5, last_seq = ?6, updated_at_ms = coalesce(?7, updated_at_ms),
+                chain = coalesce(?8, chain)
          WHERE session_id = ?1",
     )?
     .execute(params![
@@ -363,12 +386,14 @@ fn head(c: &Connection, batch: &Batch, last: u64) -> rusqlite::Result<()> {
         batch.head.tenant,
         batch.head.user,
         batch.head.feature,
-        batch.head.status,
         batch.head.trace_id,
         last,
         updated_at_ms,
         batch.rows.last().map(|r| r.chain)
     ])?;
+    // Apart, because naming the column writes to the index over it, changed or not.
+    c.prepare_cached("UPDATE sessions SET status = ?2 WHERE session_id = ?1 AND status <> ?2")?
+        .execute(params![batch.session, batch.head.status])?;
     Ok(())
 }
 
