@@ -191,7 +191,7 @@ impl World {
             "not all are known: {tools:?}"
         );
         for (_, like) in &accepted {
-            lay_out(&like.path().join("data"), &world.data_dir())?;
+            copy_dir(&like.path().join("data"), &world.data_dir())?;
         }
         world.write_lock(accepted)?;
         Ok(world)
@@ -235,7 +235,11 @@ impl World {
     }
 
     /// The locks of all of them as one, in the order of names, as `tool add` writes it.
+    /// Without tools there is no file.
     fn write_lock(&self, mut accepted: Vec<(&str, Arc<TempDir>)>) -> anyhow::Result<()> {
+        if accepted.is_empty() {
+            return Ok(());
+        }
         accepted.sort_by_key(|(name, _)| *name);
         let mut text = String::new();
         for (_, like) in accepted {
@@ -433,18 +437,16 @@ fn accept(bins: Bins, tool: &str, class: Option<&str>) -> anyhow::Result<Arc<Tem
     Ok(Arc::new(dir))
 }
 
-/// A data directory like another. Components and compiled code are written once and never again:
-/// both have the same files.
-fn lay_out(from: &Path, to: &Path) -> anyhow::Result<()> {
+/// Copies a directory, into what is there already.
+fn copy_dir(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to)?;
     fs::set_permissions(to, fs::metadata(from)?.permissions())?;
-    let shared = ["tools", "cache"].iter().any(|dir| from.ends_with(dir));
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            lay_out(&entry.path(), &target)?;
-        } else if !shared || fs::hard_link(entry.path(), &target).is_err() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
             fs::copy(entry.path(), target)?;
         }
     }

@@ -51,6 +51,7 @@ fn main() -> anyhow::Result<ExitCode> {
         kills,
         seed,
         sessions,
+        all_forget: false,
     };
     let mut next_line = KILLS_A_LINE;
     let report = soak::run(plan, &mut |so_far| {
@@ -69,6 +70,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     for what in &report.losses {
         writeln!(stderr, "loss: {what}")?;
+    }
+    if let Some(path) = &report.left_in {
+        writeln!(stderr, "journal and ledgers: {path}")?;
     }
     writeln!(
         stderr,

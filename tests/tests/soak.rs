@@ -5,15 +5,19 @@ use anyhow::ensure;
 use stoplog_tests::bins;
 use stoplog_tests::soak::{self, Plan};
 
-#[test]
-fn a_hundred_kills_do_nothing_twice_and_lose_nothing() -> anyhow::Result<()> {
-    let plan = Plan {
+fn plan(kills: u32, all_forget: bool) -> Plan {
+    Plan {
         bins: bins!(),
-        kills: 100,
+        kills,
         seed: 7,
         sessions: 8,
-    };
-    let report = soak::run(plan, &mut |_| {})?;
+        all_forget,
+    }
+}
+
+#[test]
+fn a_hundred_kills_do_nothing_twice_and_lose_nothing() -> anyhow::Result<()> {
+    let report = soak::run(plan(100, false), &mut |_| {})?;
     eprintln!("{report:?}");
     ensure!(report.is_clean(), "{report:#?}");
     ensure!(report.kills == 100, "{report:?}");
@@ -23,5 +27,13 @@ fn a_hundred_kills_do_nothing_twice_and_lose_nothing() -> anyhow::Result<()> {
         report.effects >= 8 * report.sessions - report.refused,
         "{report:?}"
     );
+    Ok(())
+}
+
+/// The soak can fail: a tool says that its far side keeps keys, and it does not.
+#[test]
+fn a_far_side_that_forgets_is_found_out() -> anyhow::Result<()> {
+    let report = soak::run(plan(1000, true), &mut |_| {})?;
+    ensure!(!report.duplicates.is_empty(), "{report:#?}");
     Ok(())
 }

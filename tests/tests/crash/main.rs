@@ -11,7 +11,7 @@
 //! * each effect has one span of its own, and each run one root;
 //! * what the agent saw and did is what it sees and does when nobody kills it.
 //!
-//! The default run takes a sample of the matrix: see `sweep`. `STOPLOG_SWEEP=full` takes all of it.
+//! The whole matrix runs by default; `STOPLOG_SWEEP=sample` takes a ninth of it: see `sweep`.
 
 mod approvals;
 mod between;
