@@ -163,7 +163,8 @@ pub enum Stage {
     IntentDurable,
     /// The approval is consumed, in the commit of the intent.
     ApprovalConsumed,
-    /// The request is sent. The moment after is when the answer has begun to be waited for.
+    /// The request is sent. Before: it is about to leave. After: sending is over, with an answer or
+    /// without. In between the far side has it, and only a kill from outside hits that.
     RequestSent,
     /// The answer is received.
     AnswerReceived,

@@ -141,11 +141,13 @@ impl Host {
     }
 
     async fn take_over(&self, id: &SessionId) -> Result<Arc<SessionJournal>, CliError> {
-        let Some((_, known)) = load(&*self.journal.store, id).await? else {
+        let Some((records, known)) = load(&*self.journal.store, id).await? else {
             let message = format!("there is no session {id}");
             return Err(CliError::new(Reason::SessionNotFound, message));
         };
         if known.status() == Status::Ended {
+            // A host that died right behind the last commit has left the last spans unwritten.
+            self.journal.prime(&records)?;
             let message = format!("session {id} has its answer already");
             return Err(CliError::new(Reason::SessionEnded, message));
         }

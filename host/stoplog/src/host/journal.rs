@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stoplog_journal::{Opening, SessionJournal, load};
 use stoplog_model::port::Watch;
-use stoplog_model::{Reason, SessionId};
+use stoplog_model::{Reason, Record, SessionId};
 use stoplog_store::{DataDir, SqliteStore};
 use stoplog_telemetry::JsonlSink;
 
@@ -66,14 +66,19 @@ impl Journal {
     ) -> Result<Arc<SessionJournal>, CliError> {
         let journal = SessionJournal::open(self.opening(watch), id).await?;
         if let Some((records, _)) = load(&*self.store, id).await? {
-            self.sink.prime(&records).map_err(|e| {
-                let spans = self.data.spans();
-                CliError::new(
-                    Reason::JournalUnwritable,
-                    format!("{}: {e}", spans.display()),
-                )
-            })?;
+            self.prime(&records)?;
         }
         Ok(Arc::new(journal))
+    }
+
+    /// Writes the spans that the file lacks of a session.
+    pub(crate) fn prime(&self, records: &[Record]) -> Result<(), CliError> {
+        self.sink.prime(records).map_err(|e| {
+            let spans = self.data.spans();
+            CliError::new(
+                Reason::JournalUnwritable,
+                format!("{}: {e}", spans.display()),
+            )
+        })
     }
 }
