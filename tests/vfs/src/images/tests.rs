@@ -176,7 +176,7 @@ fn images_are_made_behind_a_point_and_in_part() {
     let mut late = recorded.images(1, 4).behind(40);
     assert!(late.all(|image| image.point >= 40));
     let whole = |image: &Image| image.lost == 0 && image.torn == 0;
-    assert_eq!(recorded.images(1, 2).filter(whole).count(), 51);
+    assert_eq!(recorded.images(1, 2).filter(whole).count(), 52);
     assert!(recorded.images(1, 4).any(|image| image.torn == 1));
 }
 
