@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use rusqlite::Connection;
 use stoplog_journal::{Retention, Store, Upkeep};
 use stoplog_store::SqliteStore;
 use stoplog_vfs::{Entry, Image, Recorded, Recording};
@@ -31,13 +32,6 @@ const MANY: Amount = Amount {
     answer_bytes: 100,
     ends: false,
 };
-/// More than the 1000 pages at which the log is written into the file, so that it begins anew.
-const HUGE: Amount = Amount {
-    turns: 3,
-    reads: 0,
-    answer_bytes: 1_500_000,
-    ends: false,
-};
 const OVER: Amount = Amount {
     turns: 2,
     reads: 1,
@@ -45,8 +39,18 @@ const OVER: Amount = Amount {
     ends: true,
 };
 
-/// What one opening of the store does: its sessions, and whether it prunes then.
-type Stay<'a> = (&'a [(&'a str, Amount)], bool);
+/// What is done when the sessions of a stay are closed, and before the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    /// The session that is over is pruned.
+    Prune,
+    /// The log is written into the file, and the sessions go on: the log begins anew.
+    Checkpoint,
+}
+
+/// One opening of the store.
+type Stay<'a> = (&'a [(&'a str, Amount)], Then);
 
 fn prune_all() -> Retention {
     Retention {
@@ -63,16 +67,25 @@ async fn record(stays: &[Stay<'_>]) -> (Recorded, Known) {
     let folder = folder();
     let recording = Recording::start(folder.path()).expect("recording");
     let mut known = Known::default();
-    for (amounts, prunes) in stays {
+    for (amounts, then) in stays {
         let store = SqliteStore::open(&folder.path().join("journal.db")).expect("open");
         let store = Arc::new(store);
         let marker = recording.marker();
         let told: Told = Arc::new(move |mark| marker.mark(mark));
         let both: Arc<dyn Store> = store.clone();
         side_by_side(&both, amounts, &told).await.expect("no fault");
+        if *then == Then::Checkpoint {
+            let beside = Connection::open(folder.path().join("journal.db")).expect("open");
+            let whole = |r: &rusqlite::Row<'_>| Ok(r.get::<_, i64>(1)? == r.get::<_, i64>(2)?);
+            let done = beside.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], whole);
+            assert_eq!(done, Ok(true), "not all of the log is in the file");
+            drop(beside);
+            let more = side_by_side(&both, amounts, &told).await;
+            more.expect("no fault");
+        }
         // Links of a session that is about to go are those before it goes.
         known.links.append(&mut links(&*store).await);
-        if *prunes {
+        if *then == Then::Prune {
             let pruned = store.prune(&prune_all()).await.expect("pruned");
             assert_eq!(pruned.sessions, 1);
             recording.mark(PRUNED);
@@ -158,7 +171,11 @@ const SIDE_BY_SIDE: [(&str, Amount); 3] = [("a", SMALL), ("b", SMALL), ("c", SMA
 /// Every crash point of two short stays; and without the syncs of the log, the same finds losses.
 #[tokio::test]
 async fn every_crash_point_of_a_short_run() {
-    let (recorded, known) = record(&[(&SIDE_BY_SIDE[..2], false), (&[("a", SMALL)], false)]).await;
+    let (recorded, known) = record(&[
+        (&SIDE_BY_SIDE[..2], Then::Nothing),
+        (&[("a", SMALL)], Then::Nothing),
+    ])
+    .await;
     let tally = tally(&recorded, &known, 1, 3, 1000).await;
     good(&tally);
     assert!(tally.judged >= tally.points / 2, "{tally:?}");
@@ -166,7 +183,7 @@ async fn every_crash_point_of_a_short_run() {
 
 #[tokio::test]
 async fn without_syncs_of_the_log_the_same_run_loses_what_was_acknowledged() {
-    let (recorded, known) = record(&[(&SIDE_BY_SIDE, false)]).await;
+    let (recorded, known) = record(&[(&SIDE_BY_SIDE, Then::Nothing)]).await;
     let unsynced = recorded.without_wal_syncs();
     let tally = tally(&unsynced, &known, 1, 2, 200).await;
     let lost = tally
@@ -181,13 +198,17 @@ async fn without_syncs_of_the_log_the_same_run_loses_what_was_acknowledged() {
 async fn sampled_crash_points_of_a_long_run() {
     let first = [("a", SMALL), ("b", SMALL), ("c", SMALL), ("old", OVER)];
     let second = [("a", SMALL), ("b", LARGE), ("c", MANY)];
-    let third = [("a", SMALL), ("b", HUGE), ("c", SMALL)];
-    let stays: [Stay<'_>; 3] = [(&first, false), (&second, true), (&third, false)];
+    let third = [("a", SMALL), ("b", LARGE)];
+    let stays: [Stay<'_>; 3] = [
+        (&first, Then::Nothing),
+        (&second, Then::Prune),
+        (&third, Then::Checkpoint),
+    ];
     let (recorded, known) = record(&stays).await;
     let wal_begins = |e: &&Entry| matches!(e, Entry::Write { path, offset: 0, .. } if path.ends_with("journal.db-wal"));
     let begun = recorded.entries().iter().filter(wal_begins).count();
     assert!(begun > stays.len(), "the log began {begun} times");
-    let tally = tally(&recorded, &known, 2, 4, 5).await;
+    let tally = tally(&recorded, &known, 2, 4, 40).await;
     good(&tally);
     assert!(tally.judged > 100, "{tally:?}");
 }
@@ -197,7 +218,7 @@ async fn sampled_crash_points_of_a_long_run() {
 #[tokio::test]
 async fn cut_again_after_a_recovery() {
     let large = Amount { turns: 1, ..LARGE };
-    let (recorded, known) = record(&[(&[("a", SMALL), ("b", large)], false)]).await;
+    let (recorded, known) = record(&[(&[("a", SMALL), ("b", large)], Then::Nothing)]).await;
     let mut all = Tally::default();
     for image in recorded.images(3, 4).sampled(25).filter(took) {
         let (again, known) = recovered(&image, &known).await;
