@@ -1,6 +1,7 @@
 //! Whole worlds on a disk that loses power when a host dies: the oracle judges them as it judges
 //! plain crashes.
 
+use std::io::Write;
 use std::time::Duration;
 
 use stoplog_sim::disk::Power;
@@ -14,6 +15,12 @@ const LIMIT: Duration = Duration::from_secs(25);
 #[test]
 fn worlds_with_power_cuts_break_no_rule() {
     let report = report::run_on_a_disk(Power::Goes, 0, SEEDS, Some(LIMIT));
+    let _ = writeln!(
+        std::io::stderr(),
+        "{} worlds with {} hosts",
+        report.seeds,
+        report.hosts
+    );
     assert!(report.broken.is_empty(), "\n{report}");
     for case in [
         "power/took_nothing",
