@@ -91,6 +91,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
          answer_received.before answer_received.after observation_durable.before \
          observation_durable.after request_under_way append.before append.after",
     ),
+    // All but `open_intents`, which no host asks for: it is an operator's question.
     (
         "store",
         "append.before append.after read.before read.after lease.before lease.after \

@@ -95,14 +95,18 @@ struct State {
 }
 
 /// The far side of every tool of a world.
-#[derive(Debug)]
 pub struct Far {
     state: Mutex<State>,
     dice: Mutex<Dice>,
     /// So many requests in a hundred meet a fault.
     faults_percent: Mutex<u64>,
     coverage: Arc<Mutex<Coverage>>,
+    /// Called when a request arrives, before anything else.
+    on_arrival: Mutex<Option<OnArrival>>,
 }
+
+/// Told of each request that arrives.
+pub type OnArrival = Arc<dyn Fn() + Send + Sync>;
 
 impl Far {
     /// A far side that misbehaves so often.
@@ -112,7 +116,13 @@ impl Far {
             dice: Mutex::new(dice),
             faults_percent: Mutex::new(faults_percent),
             coverage,
+            on_arrival: Mutex::default(),
         }
+    }
+
+    /// Has this called when a request arrives.
+    pub fn tell(&self, on_arrival: OnArrival) {
+        *locked(&self.on_arrival) = Some(on_arrival);
     }
 
     /// From here on nothing goes wrong any more: a world must come to an end.
@@ -172,6 +182,9 @@ impl Far {
 
     /// A request arrives.
     pub fn receive(&self, request: Arrived<'_>, now_ms: u64) -> Reply {
+        if let Some(tell) = &*locked(&self.on_arrival) {
+            tell();
+        }
         let mut state = locked(&self.state);
         self.land(&mut state, now_ms);
         if request.secret != Some(&format!("Bearer {SECRET_VALUE}")[..]) {

@@ -6,6 +6,7 @@
 //!
 //! * [`world`] runs a seed to its end; [`oracle`] judges the history that it leaves;
 //! * [`far`] is the far side, [`tools`] what runs in the sandbox's place, [`agent`] the model;
+//! * [`disk`] is the disk of a world in which the power goes;
 //! * [`life`] is what befalls a host; [`coverage`] counts what happened, so that a simulation that
 //!   reaches less than it did fails.
 //!
@@ -14,6 +15,7 @@
 pub mod agent;
 pub mod coverage;
 pub mod dice;
+pub mod disk;
 pub mod far;
 pub mod life;
 pub mod oracle;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
+use crate::disk::Power;
 use crate::world::{self, Setup};
 
 /// Violations told at most: the first few say what is wrong.
@@ -36,6 +37,15 @@ pub fn run_with(tool: &'static str, from: u64, seeds: u64) -> Report {
         ..Setup::default()
     };
     run_each(from, seeds, None, |seed| world::run_with(setup, seed))
+}
+
+/// The same, on a disk.
+pub fn run_on_a_disk(power: Power, from: u64, seeds: u64, limit: Option<Duration>) -> Report {
+    let setup = Setup {
+        power,
+        ..Setup::default()
+    };
+    run_each(from, seeds, limit, |seed| world::run_with(setup, seed))
 }
 
 fn run_each(

@@ -1,7 +1,6 @@
 //! What a world leaves behind: its history for the oracle, its counts, and its journal in short.
 
 use futures::executor::block_on;
-use stoplog_journal::Store;
 use stoplog_model::event::{CallResult, Event};
 use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::port::Clock;

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use stoplog_agent::{Driver, Ended, RunSpec};
 use stoplog_dispatch::{Access, Dispatcher};
 use stoplog_egress::{Egress, Grant, Secrets, Settings};
-use stoplog_journal::{JournalError, Opening, SessionJournal, load};
+use stoplog_journal::{JournalError, Opening, SessionJournal, Store, load};
 use stoplog_model::event::{Pin, SessionStarted};
 use stoplog_model::port::{Clock, Moment, Stage};
 use stoplog_model::session::Status;
@@ -22,6 +22,7 @@ use stoplog_store::{Fault, FaultyStore, MemoryStore, Op};
 use crate::agent::SimModel;
 use crate::coverage::Coverage;
 use crate::dice::Dice;
+use crate::disk::{Disk, Power, Promised};
 use crate::far::Far;
 use crate::life::{AIMED, Died, Life, Plan, Point, StoreFault};
 use crate::locked;
@@ -61,7 +62,8 @@ pub struct Ran {
 
 /// A world.
 pub struct World {
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) store: Arc<dyn Store>,
+    disk: Option<Arc<Disk>>,
     pub(crate) time: Arc<Time>,
     pub(crate) far: Arc<Far>,
     pub(crate) dice: Dice,
@@ -93,6 +95,8 @@ pub struct Setup {
     pub how: Option<&'static str>,
     /// What happens to the first host; nothing happens to those after it.
     pub plan: Option<Plan>,
+    /// Whether the store is a file, and the power goes.
+    pub power: Power,
 }
 
 /// Runs a seed.
@@ -169,8 +173,21 @@ impl World {
         let sessions = (0..1 + dice.below(2))
             .map(|i| SessionId::new(format!("s{}", i + 1)).unwrap_or_else(|e| panic!("{e}")))
             .collect();
+        let disk = (setup.power != Power::Stays).then(|| Arc::new(Disk::new(setup.power)));
+        let store: Arc<dyn Store> = match &disk {
+            Some(disk) => {
+                let disk = disk.clone();
+                far.tell(Arc::new({
+                    let disk = disk.clone();
+                    move || disk.promise()
+                }));
+                disk
+            }
+            None => Arc::new(MemoryStore::new()),
+        };
         World {
-            store: Arc::new(MemoryStore::new()),
+            store,
+            disk,
             time: Arc::default(),
             far,
             dice,
@@ -298,6 +315,29 @@ impl World {
             locked(&self.wrong).push(format!("host {number} panicked: {text:?}"));
         }
         self.note(number, plan, &life);
+        self.power_goes(life.happened().is_some());
+    }
+
+    /// The power goes with a host that died, and now and then with one that did not.
+    fn power_goes(&mut self, host_fell: bool) {
+        let Some(disk) = self.disk.clone() else {
+            return;
+        };
+        if !host_fell && self.dice.percent(70) {
+            return;
+        }
+        match disk.cut(&mut self.dice) {
+            Err(refused) => locked(&self.wrong).push(refused),
+            Ok(cut) => {
+                let word = match (cut.lost, cut.torn) {
+                    (0, 0) => "took_nothing",
+                    (_, 0) => "lost",
+                    _ => "tore",
+                };
+                self.count("power", word);
+                self.schedule.push(format!("the power goes: {cut:?}"));
+            }
+        }
     }
 
     fn note(&mut self, number: u32, plan: Plan, life: &Life) {
@@ -425,8 +465,16 @@ impl World {
     }
 
     pub(crate) fn opening(&self, life: &Arc<Life>, host: &str, others_are_dead: bool) -> Opening {
+        let faulty = Arc::new(FaultyStore::new(self.store.clone(), life.clone()));
+        let store: Arc<dyn Store> = match self.disk.clone() {
+            Some(disk) => Arc::new(Promised {
+                inner: faulty,
+                disk,
+            }),
+            None => faulty,
+        };
         Opening {
-            store: Arc::new(FaultyStore::new(self.store.clone(), life.clone())),
+            store,
             clock: self.time.clone(),
             watch: life.clone(),
             listeners: Vec::new(),

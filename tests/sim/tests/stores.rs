@@ -1,6 +1,7 @@
 //! The three stores against each other: the same seeded calls, and the same answers call by call.
 //! With faults, a store must be as one that did the call, or as one that did not, as the fault says.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use stoplog_journal::conformance::{batch, row};
@@ -247,13 +248,19 @@ async fn three_stores_give_the_same_answers() {
 #[tokio::test]
 async fn a_faulty_store_did_it_or_did_not_as_the_fault_says() {
     let mut faults = 0;
+    let mut met = BTreeSet::new();
     for seed in 0..200 {
         let mut dice = Dice::new(seed, "faulty stores");
         let model = MemoryStore::new();
         let under = Arc::new(MemoryStore::new());
         let coming: Arc<Mutex<Fault>> = Arc::new(Mutex::new(Fault::None));
         let told = coming.clone();
-        let schedule = move |_: Op| *told.lock().expect("lock");
+        let called = Arc::new(Mutex::new(Op::Append));
+        let calls = called.clone();
+        let schedule = move |op: Op| {
+            *calls.lock().expect("lock") = op;
+            *told.lock().expect("lock")
+        };
         let faulty = FaultyStore::new(under.clone(), Arc::new(schedule));
         for number in 0..CALLS {
             let call = next(&mut dice, &model, u64::from(number) * 150).await;
@@ -272,9 +279,15 @@ async fn a_faulty_store_did_it_or_did_not_as_the_fault_says() {
                 let error = got.expect_err("the fault").to_string();
                 assert!(error.contains(FAULT_TEXT), "{error}, {context}");
                 faults += 1;
+                met.insert((*called.lock().expect("lock"), fault));
             }
             assert_eq!(all(&*under).await, all(&model).await, "{context}");
         }
     }
     assert!(faults > 1000, "{faults} faults");
+    for op in Op::ALL {
+        for fault in [Fault::Before, Fault::After] {
+            assert!(met.contains(&(op, fault)), "never {fault:?} {op:?}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ fn sweep(tool: &'static str) -> u32 {
                 tool: Some(tool),
                 how: Some(how),
                 plan: Some(Plan::DieAtNth(nth)),
+                ..Setup::default()
             };
             let ran = run_with(setup, 0);
             let context = format!("{tool} that goes about it `{how}`, point {nth}");

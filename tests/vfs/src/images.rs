@@ -28,6 +28,10 @@ pub struct Image {
     pub marks: BTreeSet<u64>,
     /// Where the cut was and what it took, for the message of a failing test.
     pub description: String,
+    /// Writes and truncations of its files that were not synced, and did not arrive.
+    pub lost: usize,
+    /// Writes of which a part arrived.
+    pub torn: usize,
     files: BTreeMap<PathBuf, Arc<Vec<u8>>>,
 }
 
@@ -122,6 +126,10 @@ pub struct Images<'a> {
     tried: usize,
     /// Choices since the durable state or the marks last changed.
     seen: HashSet<u64>,
+    /// So many of a thousand images are made.
+    per_mille: usize,
+    /// Images of earlier points are not made.
+    from: usize,
 }
 
 impl<'a> Images<'a> {
@@ -135,7 +143,29 @@ impl<'a> Images<'a> {
             point: 0,
             tried: 0,
             seen: HashSet::new(),
+            per_mille: 1000,
+            from: 0,
         }
+    }
+
+    /// Makes only so many of a thousand images, drawn by the seed: making one copies its files,
+    /// which is most of the work where they are large.
+    pub fn sampled(mut self, per_mille: usize) -> Self {
+        self.per_mille = per_mille;
+        self
+    }
+
+    /// Makes images of this point and of later ones only.
+    pub fn behind(mut self, point: usize) -> Self {
+        self.from = point;
+        self
+    }
+
+    /// Whether the choice that was just made becomes an image.
+    fn is_drawn(&self) -> bool {
+        let number = |n: usize| u64::try_from(n).expect("64 bits");
+        let place = [!self.seed, number(self.point), number(self.tried)];
+        Rng::new(&place).below(1000) < self.per_mille
     }
 
     /// Goes on to the next point; false at the end.
@@ -190,10 +220,15 @@ impl<'a> Images<'a> {
         let files = names
             .iter()
             .map(|(name, node)| (name.clone(), self.content(*node, choice)));
+        let pending = || names.values().flat_map(|n| &self.disk.nodes[*n].pending);
+        let is_torn = |i: &&usize| matches!(choice.kept.get(i), Some(Kept::Sectors(_)));
+        let is_lost = |i: &&usize| !choice.kept.contains_key(i);
         Image {
             point: self.point,
             marks: self.marks.clone(),
             description: self.describe(&names, choice),
+            lost: pending().filter(is_lost).count(),
+            torn: pending().filter(is_torn).count(),
             files: files.collect(),
         }
     }
@@ -261,7 +296,7 @@ impl Iterator for Images<'_> {
                 self.tried += 1;
                 let mut hasher = DefaultHasher::new();
                 choice.hash(&mut hasher);
-                if self.seen.insert(hasher.finish()) {
+                if self.point >= self.from && self.seen.insert(hasher.finish()) && self.is_drawn() {
                     return Some(self.image(&choice));
                 }
             }

@@ -236,6 +236,17 @@ impl Recorded {
         &self.entries
     }
 
+    /// The same, as if no WAL had ever been synced: what a host that does not wait for the disk
+    /// would have left. For tests that have to show that they can fail.
+    pub fn without_wal_syncs(&self) -> Recorded {
+        let is_wal = |path: &Path| path.as_os_str().to_string_lossy().ends_with("-wal");
+        let kept = |e: &&Entry| !matches!(e, Entry::Sync { path, .. } if is_wal(path));
+        Recorded {
+            base: self.base.clone(),
+            entries: self.entries.iter().filter(kept).cloned().collect(),
+        }
+    }
+
     /// What power cuts may leave: up to `per_point` different images for each point, a point
     /// being the number of entries that had happened. The same seed gives the same images.
     ///

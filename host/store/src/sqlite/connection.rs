@@ -28,10 +28,18 @@ const CHECKPOINT_PAGES: u32 = 4096;
 const SCHEMA: &str = include_str!("schema.sql");
 const SCHEMA_2: &str = include_str!("format-2.sql");
 
-/// Opens the file for writing: makes it if need be, sets what makes it durable, reads that back.
+/// Opens the file for writing, after a look into its log: makes it if need be, sets what makes it
+/// durable, reads that back.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
-    let is_new = !path.exists();
     wal::check(path)?;
+    open_again(path)
+}
+
+/// The same without the look, for a store that has the file open already. The look opens and
+/// closes the file beside SQLite, and on unix that ends the locks of this process on it: another
+/// process could then take itself for the last one, and delete the log under our readers.
+pub(super) fn open_again(path: &Path) -> Result<Connection, StoreError> {
+    let is_new = !path.exists();
     let connection = Connection::open(path).map_err(|e| open_error(path, &e))?;
     let prepare = |c: &Connection| -> rusqlite::Result<()> {
         c.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
@@ -194,9 +202,22 @@ fn open_error(path: &Path, error: &rusqlite::Error) -> StoreError {
     }
 }
 
-/// What a failed read means.
+/// What a failed read means. A disk or a file that cannot be worked with now is no damage: nobody
+/// should restore a backup because files ran out, or somebody else held a lock.
 pub(super) fn read_error(error: rusqlite::Error) -> StoreError {
-    StoreError::Corrupt(error.to_string())
+    let text = error.to_string();
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::CannotOpen
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DiskFull
+            | ErrorCode::OutOfMemory
+            | ErrorCode::ReadOnly
+            | ErrorCode::SystemIoFailure,
+        ) => StoreError::Unwritable(text),
+        _ => StoreError::Corrupt(text),
+    }
 }
 
 /// What a failed write means.

@@ -195,6 +195,64 @@ async fn a_flipped_byte_in_the_log_is_never_a_shorter_journal() {
     assert!(unharmed + shorter + refused > 100);
 }
 
+/// What one power cut tore stays in the log behind what is written since. Another cut then tears
+/// the last commit before it: that is no damage either.
+#[tokio::test]
+async fn two_power_cuts_are_no_damage() {
+    const FRAME_BYTES: usize = 24 + 4096;
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("journal.db");
+    let copy = |to: &Path, broken: Option<usize>| {
+        for name in ["journal.db", "journal.db-wal"] {
+            let mut bytes = std::fs::read(dir.path().join(name)).expect("read");
+            if let Some(frame) = broken.filter(|_| name.ends_with("-wal")) {
+                // Of this frame its header arrived, and its page did not.
+                let at = 32 + frame * FRAME_BYTES + 24;
+                bytes[at..at + 4096].fill(0);
+            }
+            std::fs::write(to.join(name), bytes).expect("write");
+        }
+    };
+    let frames = || {
+        let log = std::fs::metadata(dir.path().join("journal.db-wal")).expect("log");
+        (log.len() as usize - 32) / FRAME_BYTES
+    };
+    let store = SqliteStore::open(&path).expect("open");
+    let lease = store.lease(&id("s"), "h", 0, 1000, false).await;
+    let epoch = lease.expect("lease").epoch;
+    let first = frames();
+    let large = "x".repeat(60_000);
+    let large = chained("s", vec![row(1, epoch, &large)]);
+    let append = store.append(batch("s", epoch, large)).await;
+    append.expect("append");
+    assert!(frames() > first + 10);
+    let cut = tempfile::tempdir().expect("dir");
+    copy(cut.path(), Some(first));
+    drop(store);
+
+    std::fs::remove_file(&path).expect("remove");
+    for name in ["journal.db", "journal.db-wal"] {
+        std::fs::copy(cut.path().join(name), dir.path().join(name)).expect("copy");
+    }
+    let store = SqliteStore::open(&path).expect("the first cut is no damage");
+    let small = chained("s", (1..=2).map(|n| row(n, epoch, "{}")).collect());
+    let mut ends = Vec::new();
+    for row in &small {
+        let one = batch("s", epoch, vec![row.clone()]);
+        store.append(one).await.expect("append");
+        let log = std::fs::read(dir.path().join("journal.db-wal")).expect("read");
+        ends.push(wal::good_frames(&log, &path));
+    }
+    let cut = tempfile::tempdir().expect("dir");
+    // The last frame of the second commit, which has the mark of a commit.
+    copy(cut.path(), Some(ends[1] - 1));
+    drop(store);
+    let store = SqliteStore::open(&cut.path().join("journal.db"));
+    let store = store.expect("the second cut is no damage");
+    let found = store.read(&id("s"), Part::Whole).await.expect("read").rows;
+    assert_eq!(found, small[..1]);
+}
+
 /// The same for the database file, when the log is in it.
 #[tokio::test]
 async fn a_flipped_byte_in_the_database_is_an_error_or_harmless() {

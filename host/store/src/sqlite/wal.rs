@@ -2,9 +2,14 @@
 //!
 //! SQLite ends the log at the first frame whose checksum is wrong: that is right for what a power
 //! cut tore, and silent about a byte that went bad later, behind which good commits are lost. The
-//! two can be told apart. A commit is synced before the next one is begun, so a power cut leaves
-//! at most one broken transaction, and nothing of this generation behind it. More than that means
-//! damage, and the host must not start on the rest.
+//! two can be told apart. A commit is synced before the next one is begun, and the checksum of
+//! each frame goes on from that of the frame before. So where a frame goes on from a commit, that
+//! commit was whole on the disk, and so was all before it: a broken frame before such a place
+//! means damage, and the host must not start on the rest.
+//!
+//! That frames of this generation lie behind the broken one means nothing by itself: a transaction
+//! that a power cut tore stays there until it is written over, and may be longer than what was
+//! written since. Its frames do not go on from the commit that now ends before them.
 //!
 //! What cannot be told: damage to the very last transaction looks like a power cut.
 //!
@@ -56,6 +61,12 @@ pub(super) fn check(database: &Path) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
+}
+
+/// How many frames SQLite would read, for tests.
+#[cfg(test)]
+pub(super) fn good_frames(bytes: &[u8], database: &Path) -> usize {
+    Log::new(bytes, database).map_or(0, |log| log.first_bad())
 }
 
 struct Log<'a> {
@@ -126,21 +137,48 @@ impl<'a> Log<'a> {
             && sum == (word(self.bytes, 24), word(self.bytes, 28))
     }
 
-    /// The first frame that SQLite would not read, and whether only its salts are wrong. Checksums
-    /// do not cover salts, so a frame of an older generation has wrong ones of both.
-    fn first_bad(&self) -> (usize, bool) {
-        let mut sum = (word(self.bytes, 24), word(self.bytes, 28));
-        for index in 0..self.frames() {
-            let frame = self.frame(index);
-            sum = self.checksum(&frame[..8], sum);
-            sum = self.checksum(&frame[FRAME_HEADER_BYTES..], sum);
-            let has_salts = frame_salts(frame) == self.salts();
-            let has_sum = sum == (word(frame, 16), word(frame, 20));
-            if !(has_salts && has_sum) {
-                return (index, has_sum);
-            }
+    fn stored_sum(&self, index: usize) -> (u32, u32) {
+        let frame = self.frame(index);
+        (word(frame, 16), word(frame, 20))
+    }
+
+    /// The sum that the one of a frame goes on from.
+    fn sum_before(&self, index: usize) -> (u32, u32) {
+        match index.checked_sub(1) {
+            Some(before) => self.stored_sum(before),
+            None => (word(self.bytes, 24), word(self.bytes, 28)),
         }
-        (self.frames(), false)
+    }
+
+    fn sum_from(&self, index: usize, before: (u32, u32)) -> (u32, u32) {
+        let frame = self.frame(index);
+        let sum = self.checksum(&frame[..8], before);
+        self.checksum(&frame[FRAME_HEADER_BYTES..], sum)
+    }
+
+    fn has_salts(&self, index: usize) -> bool {
+        frame_salts(self.frame(index)) == self.salts()
+    }
+
+    /// The first frame that SQLite would not read.
+    fn first_bad(&self) -> usize {
+        let is_good = |index: &usize| {
+            let sum = self.sum_from(*index, self.sum_before(*index));
+            self.has_salts(*index) && sum == self.stored_sum(*index)
+        };
+        (0..self.frames()).take_while(is_good).count()
+    }
+
+    /// Whether the frame behind this one was begun when this one ended a commit: its sum goes on
+    /// from this one's, as that is stored or, should it be that which went bad, as it would be.
+    fn was_followed(&self, index: usize) -> bool {
+        let next = index + 1;
+        if next >= self.frames() || !is_commit(self.frame(index)) || !self.has_salts(next) {
+            return false;
+        }
+        let computed = self.sum_from(index, self.sum_before(index));
+        let goes_on = |from| self.sum_from(next, from) == self.stored_sum(next);
+        goes_on(self.stored_sum(index)) || goes_on(computed)
     }
 }
 
@@ -174,17 +212,12 @@ fn damage(bytes: &[u8], database: &Path) -> Option<String> {
     if !log.has_good_header() {
         return lost_generation(&log, database);
     }
-    let (bad, is_only_salts) = log.first_bad();
-    let told = format!("frame {} of the write-ahead log is damaged", bad + 1);
-    if is_only_salts {
-        return Some(told);
-    }
-    let of_this_generation = |i: &usize| frame_salts(log.frame(*i)) == log.salts();
-    // The end of the broken transaction, and anything behind that.
-    let mut rest = (bad..log.frames()).filter(of_this_generation);
-    rest.by_ref().find(|i| is_commit(log.frame(*i)))?;
-    rest.next()?;
-    Some(format!("{told}, and commits follow on it"))
+    let bad = log.first_bad();
+    let is_damage = (bad..log.frames()).any(|index| log.was_followed(index));
+    is_damage.then(|| {
+        let frame = bad + 1;
+        format!("frame {frame} of the write-ahead log is damaged, and commits follow on it")
+    })
 }
 
 /// With a broken header SQLite reads nothing. That is right when the log is an old one, whose

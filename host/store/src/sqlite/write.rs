@@ -10,7 +10,7 @@ use stoplog_journal::{ActKeyRow, ActKeyState, Batch, Lease, Row, SnapshotRow, St
 use stoplog_model::Digest;
 use stoplog_model::port::{Moment, Stage, Watch};
 
-use super::connection::{FORMAT, open_for_writing, write_error};
+use super::connection::{FORMAT, open_again, write_error};
 use super::guard::{self, Sum};
 use super::read::{self, DONE, IN_FLIGHT};
 use super::{GROUP_COMMIT_MAX, Job, LeaseJob, prune};
@@ -114,7 +114,7 @@ pub(super) fn run(
         }
         let open = match connection.take() {
             Some(open) => Ok(open),
-            None => open_for_writing(&path),
+            None => open_again(&path),
         };
         match open {
             Ok(open) => connection = commit_group(open, group, &*watch),

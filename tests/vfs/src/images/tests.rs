@@ -161,3 +161,36 @@ fn an_image_goes_into_an_empty_directory_only() {
     let error = image.write_to(dir.path()).expect_err("not empty");
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
 }
+
+#[test]
+fn images_are_made_behind_a_point_and_in_part() {
+    let mut entries = vec![create(DB, Role::Database)];
+    entries.extend((0..50).map(|n| write(DB, n * SECTOR_BYTES, &run(b'A', 2))));
+    let recorded = Recorded {
+        base: BTreeMap::new(),
+        entries,
+    };
+    let all = recorded.images(1, 4).count();
+    let some = recorded.images(1, 4).sampled(100).count();
+    assert!(some > 0 && some < all / 4, "{some} of {all}");
+    let mut late = recorded.images(1, 4).behind(40);
+    assert!(late.all(|image| image.point >= 40));
+    let whole = |image: &Image| image.lost == 0 && image.torn == 0;
+    assert_eq!(recorded.images(1, 2).filter(whole).count(), 52);
+    assert!(recorded.images(1, 4).any(|image| image.torn == 1));
+}
+
+#[test]
+fn without_its_syncs_a_log_may_be_lost() {
+    let entries = vec![
+        create(WAL, Role::Wal),
+        write(WAL, 0, &run(b'A', 1)),
+        sync(WAL, true),
+    ];
+    check(&entries, WAL, &["A"]);
+    let recorded = Recorded {
+        base: BTreeMap::new(),
+        entries,
+    };
+    check(&recorded.without_wal_syncs().entries, WAL, &["-", "", "A"]);
+}
