@@ -11,6 +11,12 @@ use stoplog_model::event::Pin;
 /// Schema complaints told at most: the first few say what is wrong.
 const MAX_PROBLEMS: usize = 4;
 
+/// The compiled schemas of a contract.
+struct Compiled {
+    contract: Contract,
+    pair: Arc<Pair>,
+}
+
 struct Pair {
     input: jsonschema::Validator,
     output: jsonschema::Validator,
@@ -20,7 +26,7 @@ struct Pair {
 /// later version reads it otherwise; comparing them costs less than their digest.
 #[derive(Default)]
 pub(crate) struct Schemas {
-    compiled: Mutex<HashMap<Digest, Vec<(Contract, Arc<Pair>)>>>,
+    compiled: Mutex<HashMap<Digest, Vec<Compiled>>>,
 }
 
 impl Schemas {
@@ -30,8 +36,9 @@ impl Schemas {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let of_component = compiled.entry(pin.component.clone()).or_default();
-        if let Some((_, pair)) = of_component.iter().find(|(c, _)| *c == pin.contract) {
-            return Ok(pair.clone());
+        let known = of_component.iter().find(|c| c.contract == pin.contract);
+        if let Some(known) = known {
+            return Ok(known.pair.clone());
         }
         let compile = |schema: &Value| {
             jsonschema::draft202012::new(schema).map_err(|e| format!("the schema is broken: {e}"))
@@ -40,7 +47,10 @@ impl Schemas {
             input: compile(&pin.contract.input_schema)?,
             output: compile(&pin.contract.output_schema)?,
         });
-        of_component.push((pin.contract.clone(), pair.clone()));
+        of_component.push(Compiled {
+            contract: pin.contract.clone(),
+            pair: pair.clone(),
+        });
         Ok(pair)
     }
 

@@ -91,6 +91,7 @@ impl SqliteStore {
     pub fn open_watched(path: &Path, watch: Arc<dyn Watch>) -> Result<SqliteStore, StoreError> {
         let connection = connection::open_for_writing(path)?;
         connection::check(&connection)?;
+        connection::settle_log(&connection)?;
         let (jobs, inbox) = mpsc::channel();
         let own_path = path.to_owned();
         let own_watch = watch.clone();

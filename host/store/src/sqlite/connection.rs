@@ -183,6 +183,16 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Writes the log that a host left into the database, and syncs that. Some file systems show what a
+/// failed sync has lost until the machine goes down: the host before may have stopped at such a
+/// commit, and nothing may be built on it before it is on the disk by another way.
+pub(super) fn settle_log(connection: &Connection) -> Result<(), StoreError> {
+    let settle = "PRAGMA wal_checkpoint(TRUNCATE)";
+    connection
+        .query_row(settle, [], |_| Ok(()))
+        .map_err(write_error)
+}
+
 /// A new file is there for good only when its directory says so.
 fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let directory = match path.parent() {
