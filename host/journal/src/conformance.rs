@@ -43,6 +43,7 @@ where
 {
     pruning_takes_what_is_over_and_keeps_what_counts(&*fresh()).await;
     pruning_spares_what_is_held_or_recent(&*fresh()).await;
+    pruning_spares_what_is_in_doubt_and_nothing_else(&*fresh()).await;
 }
 
 fn id(name: &str) -> SessionId {
@@ -532,6 +533,24 @@ async fn pruning_spares_what_is_held_or_recent<S: Store + Upkeep>(store: &S) {
     let step = store.prune(&rule).await.expect("prune");
     assert_eq!((step.sessions, step.events), (1, 1));
     assert!(store.prune(&rule).await.expect("prune").is_nothing());
+}
+
+/// A session with an open intent stays, and is no reason for another one to stay.
+async fn pruning_spares_what_is_in_doubt_and_nothing_else<S: Store + Upkeep>(store: &S) {
+    for name in ["a", "b"] {
+        over(store, name, "failed", 10, vec![]).await;
+    }
+    let lease = leased(store, "a").await;
+    let mut doubt = batch("a", lease.epoch, vec![]);
+    doubt.head.status = "failed".into();
+    doubt.opened = vec![open("a", "")];
+    store.append(doubt).await.expect("append");
+    store.release(&lease).await.expect("release");
+    let rule = retention(100, 0, 100);
+    let step = store.prune(&rule).await.expect("prune");
+    assert_eq!(whole(store, "a").await.len(), 1, "a is in doubt");
+    assert_eq!(step.sessions, 1, "b is not");
+    assert_eq!(whole(store, "b").await, []);
 }
 
 /// Many sessions at once, so that a store with group commit puts many batches into one.

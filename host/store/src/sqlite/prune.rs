@@ -36,10 +36,10 @@ fn prunable(t: &Transaction<'_>, retention: &Retention) -> rusqlite::Result<Vec<
         "SELECT session_id FROM (
              SELECT session_id, updated_at_ms, lease_holder, lease_expires_ms FROM sessions
              WHERE status IN ('ended', 'failed') AND last_seq > 0
-             ORDER BY updated_at_ms DESC, session_id DESC LIMIT -1 OFFSET ?2)
+             ORDER BY updated_at_ms DESC, session_id DESC LIMIT -1 OFFSET ?2) listed
          WHERE updated_at_ms < ?1
            AND (lease_holder IS NULL OR lease_expires_ms <= ?3)
-           AND NOT EXISTS (SELECT 1 FROM open_intents o WHERE o.session_id = session_id)
+           AND NOT EXISTS (SELECT 1 FROM open_intents o WHERE o.session_id = listed.session_id)
          ORDER BY updated_at_ms, session_id LIMIT ?4",
     )?;
     let names = statement.query_map(
