@@ -151,7 +151,8 @@ fn a_stale_mutant_and_a_bare_guarantee_are_found() {
         found(&idle, "x == y"),
         ["m: it changes nothing", "m: `true` is no test"]
     );
-    let page = "# A\n\n## Guarantees\n\n| name | is |\n|---|---|\n| `once` | x |\n\n## B\n| `no` |\n";
+    let page =
+        "# A\n\n## Guarantees\n\n| name | is |\n|---|---|\n| `once` | x |\n\n## B\n| `no` |\n";
     let listed = guarantees(page);
     assert_eq!(listed, BTreeSet::from(["once".to_owned()]));
     assert_none(&uncovered(std::slice::from_ref(&good), &listed));
