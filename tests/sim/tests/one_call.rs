@@ -22,6 +22,7 @@ use stoplog_model::{
 use stoplog_policy::ApprovalRules;
 use stoplog_sim::time::Time;
 use stoplog_store::MemoryStore;
+use stoplog_telemetry::SpanMaker;
 
 const AT: Position = Position {
     iteration: 1,
@@ -294,8 +295,9 @@ async fn a_list_and_a_span_show_nothing_personal() {
         .await
         .expect("read")
         .expect("there");
-    let spans = stoplog_telemetry::maker::spans(&records).expect("spans");
-    let text = format!("{spans:?}");
+    let mut maker = SpanMaker::default();
+    let spans = records.iter().map(|r| maker.push(r).expect("spans"));
+    let text = format!("{:?}", spans.collect::<Vec<_>>());
     assert!(text.contains("[personal]"), "{text}");
     assert!(!text.contains(PERSONAL), "{text}");
 }
