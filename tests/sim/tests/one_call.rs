@@ -10,8 +10,9 @@ use serde_json::json;
 use stoplog_dispatch::{Access, Dispatched, Dispatcher, Wait};
 use stoplog_egress::{Egress, Grant, Lost, Parcel, Settings, Transport};
 use stoplog_journal::{Opening, Part, SessionJournal, Store, load};
-use stoplog_model::contract::Described;
+use stoplog_model::contract::{Described, KeyRule};
 use stoplog_model::event::{CallResult, Event, Pin, RunStarted, SessionStarted};
+use stoplog_model::key::KeyScope;
 use stoplog_model::outcome::Disposition;
 use stoplog_model::port::{Clock, Entry, Gate, Job, Ran, Returned, Runner, Unwatched};
 use stoplog_model::turn::{FinishReason, Turn};
@@ -56,7 +57,7 @@ impl Runner for Tool {
         let result = match job.entry {
             Entry::Call { .. } => {
                 self.call(&*gate, job.info.attempt).await;
-                Returned::Text(json!({ "mail": PERSONAL }).to_string())
+                Returned::Text(json!({ "id": "1", "mail": PERSONAL }).to_string())
             }
             _ => Returned::Text(String::new()),
         };
@@ -120,7 +121,11 @@ fn pin() -> Pin {
     let personal = |name: &str| {
         json!({
             "type": "object", "additionalProperties": false,
-            "properties": { name: { "type": "string", "x-disclosure": "personal" } },
+            "properties": {
+                "id": { "type": "string", "x-disclosure": "audit" },
+                name: { "type": "string", "x-disclosure": "personal" },
+            },
+            "required": ["id"],
         })
         .to_string()
     };
@@ -130,7 +135,10 @@ fn pin() -> Pin {
         description: "a tool of a test".into(),
         input_schema: personal("to"),
         output_schema: personal("mail"),
-        key: None,
+        key: Some(KeyRule {
+            template: "tool_{id}".into(),
+            scope: KeyScope::Session,
+        }),
         keeps_keys: true,
         settles_within_ms: 0,
         timeout_ms: 1000,
@@ -151,7 +159,7 @@ fn turn() -> Turn {
         calls: vec![Call {
             ordinal: 0,
             tool: "tool".into(),
-            arguments: json!({ "to": PERSONAL }),
+            arguments: json!({ "id": "1", "to": PERSONAL }),
             provider_id: None,
         }],
         finish: FinishReason::ToolCalls,
@@ -289,7 +297,10 @@ async fn a_list_and_a_span_show_nothing_personal() {
     assert!(matches!(dispatched, Dispatched::Observed(_)));
     let reading = store.read(&session(), Part::Whole).await.expect("read");
     let summary = reading.rows.iter().find_map(|r| r.summary.clone());
-    assert_eq!(summary.as_deref(), Some(r#"{"mail":"[personal]"}"#));
+    assert_eq!(
+        summary.as_deref(),
+        Some(r#"{"id":"1","mail":"[personal]"}"#)
+    );
 
     let (records, _) = load(&*store, &session())
         .await
