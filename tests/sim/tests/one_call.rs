@@ -13,7 +13,7 @@ use stoplog_journal::{Opening, Part, SessionJournal, Store, load};
 use stoplog_model::contract::{Described, KeyRule};
 use stoplog_model::event::{CallResult, Event, Pin, RunStarted, SessionStarted};
 use stoplog_model::key::KeyScope;
-use stoplog_model::outcome::Disposition;
+use stoplog_model::outcome::{Disposition, Finding};
 use stoplog_model::port::{Clock, Entry, Gate, Job, Ran, Returned, Runner, Unwatched};
 use stoplog_model::turn::{FinishReason, Turn};
 use stoplog_model::{
@@ -59,7 +59,8 @@ impl Runner for Tool {
                 self.call(&*gate, job.info.attempt).await;
                 Returned::Text(json!({ "id": "1", "mail": PERSONAL }).to_string())
             }
-            _ => Returned::Text(String::new()),
+            // Nothing of it shows at the far side, whatever was sent there.
+            _ => Returned::Finding(Finding::Absent),
         };
         Ran {
             result: Ok(result),
@@ -216,8 +217,17 @@ async fn begun(store: &Arc<MemoryStore>, clock: &Arc<Time>) -> Arc<SessionJourna
     Arc::new(journal)
 }
 
-/// Dispatches the call. What came of it, the requests that arrived, and the store behind it.
-async fn dispatched(tool: Tool, lost: &'static str) -> (Dispatched, Vec<String>, Arc<MemoryStore>) {
+/// A call that was dispatched, and all that it met.
+struct Met {
+    dispatched: Dispatched,
+    /// Paths of the requests that arrived.
+    sent: Vec<String>,
+    store: Arc<MemoryStore>,
+    journal: Arc<SessionJournal>,
+    dispatcher: Dispatcher,
+}
+
+async fn met(tool: Tool, lost: &'static str) -> Met {
     let store = Arc::new(MemoryStore::new());
     let clock = Arc::new(Time::default());
     clock.follow();
@@ -243,14 +253,22 @@ async fn dispatched(tool: Tool, lost: &'static str) -> (Dispatched, Vec<String>,
     );
     let dispatched = dispatcher.dispatch(&journal, AT).await.expect("dispatched");
     let sent = far.sent.lock().expect("lock").clone();
-    (dispatched, sent, store)
+    Met {
+        dispatched,
+        sent,
+        store,
+        journal,
+        dispatcher,
+    }
 }
 
 /// The answer to the payment is lost, and the tool is run again: it must see the price that it
 /// saw, and not the one of today.
 #[tokio::test(start_paused = true)]
 async fn a_read_is_not_made_again_on_a_rerun() {
-    let (dispatched, sent, _) = dispatched(Tool::SendsWhatItRead, "/pay").await;
+    let Met {
+        dispatched, sent, ..
+    } = met(Tool::SendsWhatItRead, "/pay").await;
     assert_eq!(sent, ["/price", "/pay", "/pay"]);
     let Dispatched::Observed(observation) = dispatched else {
         panic!("{dispatched:?}");
@@ -267,7 +285,12 @@ async fn a_read_is_not_made_again_on_a_rerun() {
 /// What was sent before, and is not asked for now, is as much another call as something new.
 #[tokio::test(start_paused = true)]
 async fn a_rerun_that_leaves_an_effect_out_is_parked() {
-    let (dispatched, sent, store) = dispatched(Tool::ForgetsTheFirst, "/fee").await;
+    let Met {
+        dispatched,
+        sent,
+        store,
+        ..
+    } = met(Tool::ForgetsTheFirst, "/fee").await;
     assert_eq!(sent, ["/pay", "/fee", "/fee"]);
     assert!(
         matches!(
@@ -293,7 +316,9 @@ async fn a_rerun_that_leaves_an_effect_out_is_parked() {
 /// Personal fields are for the model and the far side: no list and no span has them.
 #[tokio::test(start_paused = true)]
 async fn a_list_and_a_span_show_nothing_personal() {
-    let (dispatched, _, store) = dispatched(Tool::SendsWhatItRead, "").await;
+    let Met {
+        dispatched, store, ..
+    } = met(Tool::SendsWhatItRead, "").await;
     assert!(matches!(dispatched, Dispatched::Observed(_)));
     let reading = store.read(&session(), Part::Whole).await.expect("read");
     let summary = reading.rows.iter().find_map(|r| r.summary.clone());
@@ -311,4 +336,14 @@ async fn a_list_and_a_span_show_nothing_personal() {
     let text = format!("{:?}", spans.collect::<Vec<_>>());
     assert!(text.contains("[personal]"), "{text}");
     assert!(!text.contains(PERSONAL), "{text}");
+}
+
+/// Answered with success, and not there any more: the loop must not build on it.
+#[tokio::test(start_paused = true)]
+async fn what_the_far_side_has_lost_is_a_mismatch() {
+    let met = met(Tool::SendsWhatItRead, "").await;
+    assert!(matches!(met.dispatched, Dispatched::Observed(_)));
+    let confirmed = met.dispatcher.confirm(&met.journal, AT).await;
+    let waits = confirmed.expect("asked");
+    assert_eq!(waits, Some(Wait::Parked(Reason::LedgerMismatch)));
 }
