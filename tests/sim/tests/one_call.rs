@@ -49,6 +49,8 @@ enum Tool {
     SendsWhatItRead,
     /// Sends two things; run again, the second alone.
     ForgetsTheFirst,
+    /// Sends the number of its run.
+    ChangesItsMind,
 }
 
 #[async_trait]
@@ -77,6 +79,11 @@ impl Tool {
                 let price = gate.fetch(request("GET", "price", b"")).await;
                 let price = price.map(|r| r.body).unwrap_or_default();
                 let _ = gate.perform("", request("POST", "pay", &price)).await;
+            }
+            Tool::ChangesItsMind => {
+                let number = attempt.to_string();
+                let pay = request("POST", "pay", number.as_bytes());
+                let _ = gate.perform("", pay).await;
             }
             Tool::ForgetsTheFirst => {
                 gate.split("fee").expect("a second label");
@@ -153,14 +160,14 @@ fn pin() -> Pin {
     }
 }
 
-fn turn() -> Turn {
+fn turn(iteration: u32, to: &str) -> Turn {
     Turn {
-        iteration: 1,
+        iteration,
         text: String::new(),
         calls: vec![Call {
             ordinal: 0,
             tool: "tool".into(),
-            arguments: json!({ "id": "1", "to": PERSONAL }),
+            arguments: json!({ "id": "1", "to": to }),
             provider_id: None,
         }],
         finish: FinishReason::ToolCalls,
@@ -212,7 +219,7 @@ async fn begun(store: &Arc<MemoryStore>, clock: &Arc<Time>) -> Arc<SessionJourna
         at_iteration: 1,
         after_crash: false,
     };
-    let events = vec![Event::RunStarted(run), Event::TurnTaken(turn())];
+    let events = vec![Event::RunStarted(run), Event::TurnTaken(turn(1, PERSONAL))];
     journal.append(events).await.expect("a turn");
     Arc::new(journal)
 }
@@ -282,6 +289,22 @@ async fn a_read_is_not_made_again_on_a_rerun() {
     );
 }
 
+/// Under the key of the first request nothing else may leave.
+#[tokio::test(start_paused = true)]
+async fn a_rerun_that_asks_for_something_else_is_parked() {
+    let Met {
+        dispatched, sent, ..
+    } = met(Tool::ChangesItsMind, "/pay").await;
+    assert_eq!(sent, ["/pay"]);
+    assert!(
+        matches!(
+            dispatched,
+            Dispatched::Waits(Wait::Parked(Reason::Nondeterministic))
+        ),
+        "{dispatched:?}"
+    );
+}
+
 /// What was sent before, and is not asked for now, is as much another call as something new.
 #[tokio::test(start_paused = true)]
 async fn a_rerun_that_leaves_an_effect_out_is_parked() {
@@ -346,4 +369,31 @@ async fn what_the_far_side_has_lost_is_a_mismatch() {
     let confirmed = met.dispatcher.confirm(&met.journal, AT).await;
     let waits = confirmed.expect("asked");
     assert_eq!(waits, Some(Wait::Parked(Reason::LedgerMismatch)));
+}
+
+/// The model decides on the same act twice more: as before, and with something else in it.
+#[tokio::test(start_paused = true)]
+async fn other_arguments_never_get_the_stored_result() {
+    let met = met(Tool::SendsWhatItRead, "").await;
+    let first = match &met.dispatched {
+        Dispatched::Observed(o) => o.observed().result.clone(),
+        waits => panic!("{waits:?}"),
+    };
+    let mut seen = Vec::new();
+    for (iteration, to) in [(2, PERSONAL), (3, "another@example.com")] {
+        let taken = Event::TurnTaken(turn(iteration, to));
+        met.journal.append(vec![taken]).await.expect("a turn");
+        let at = Position { iteration, ..AT };
+        match met.dispatcher.dispatch(&met.journal, at).await {
+            Ok(Dispatched::Observed(o)) => seen.push(o.observed().clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen[0].disposition, Disposition::Deduplicated);
+    assert_eq!(seen[0].result, first);
+    assert_eq!(seen[1].disposition, Disposition::Refused);
+    let CallResult::Err(error) = &seen[1].result else {
+        panic!("{:?}", seen[1].result);
+    };
+    assert_eq!(error.reason, Some(Reason::KeyConflict));
 }
