@@ -144,6 +144,14 @@ mod tests {
     }
 
     #[test]
+    fn effects_of_one_call_have_keys_of_their_own() {
+        assert_eq!(effect_key("k", MAIN_LABEL), "k");
+        assert_eq!(effect_key("k", "fee"), "k.fee");
+        assert_ne!(effect_key("k", "fee"), effect_key("k", "tip"));
+        assert_eq!(effect_key("k", UNDO_LABEL), "k.undo");
+    }
+
+    #[test]
     fn session_keys_of_two_sessions_differ_at_the_far_side() {
         let tenant = Tenant::new("acme").expect("tenant");
         let one = SessionId::new("one").expect("session");
