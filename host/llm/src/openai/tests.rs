@@ -118,7 +118,7 @@ fn request() -> TurnRequest {
         messages: vec![Message::User {
             text: "My order 448100 came late.".into(),
         }],
-        tools: vec![],
+        tools: [].into(),
         prompt_version_hash: "0123456789ab".into(),
     }
 }
@@ -159,11 +159,12 @@ fn request_with_tools() -> TurnRequest {
         is_error: true,
         code: Some("input_schema".into()),
     });
-    request.tools.push(ToolDefinition {
+    request.tools = [ToolDefinition {
         name: "list_orders".into(),
         description: "Orders of a customer.".into(),
         input_schema: json!({"type": "object", "properties": {"customer_id": {"type": "string"}}}),
-    });
+    }]
+    .into();
     request
 }
 
