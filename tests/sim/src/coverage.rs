@@ -45,6 +45,7 @@ impl Coverage {
             .0
             .keys()
             .filter_map(|name| name.strip_prefix("reached/"))
+            .filter(|point| !RARE.contains(point))
             .map(|point| format!("crash/{point}"));
         let wanted: BTreeSet<String> = listed.chain(reached).collect();
         wanted
@@ -53,6 +54,10 @@ impl Coverage {
             .collect()
     }
 }
+
+/// Points at which no host need die here: only a host that works for ten seconds and more passes
+/// them, and few seeds have one. The crash sweep of real processes kills at each of them.
+pub const RARE: [&str; 2] = ["lease_renewed.before", "lease_renewed.after"];
 
 /// What a run of many seeds must have done, by kind.
 pub const EXPECTED: &[(&str, &str)] = &[
