@@ -215,7 +215,7 @@ async fn prune_alike(memory: &MemoryStore, sqlite: &SqliteStore, seed: u64) -> u
 #[tokio::test]
 async fn three_stores_give_the_same_answers() {
     let (mut fine, mut refused, mut pruned) = (0, 0, 0);
-    for seed in 0..25 {
+    for seed in 0..60 {
         let folder = tempfile::tempdir().expect("a folder");
         let sqlite = SqliteStore::open(&folder.path().join("journal.db")).expect("sqlite");
         let memory = Arc::new(MemoryStore::new());
@@ -238,7 +238,7 @@ async fn three_stores_give_the_same_answers() {
         assert_eq!(all(&faulty).await, expected, "seed {seed}");
         pruned += prune_alike(&memory, &sqlite, seed).await;
     }
-    assert!(pruned > 5, "{pruned} sessions pruned");
+    assert!(pruned > 0, "no session was over, and free to go");
     assert!(
         fine > 200 && refused > 100,
         "{fine} fine, {refused} refused"
