@@ -72,7 +72,6 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "stoplog-agent",
         ],
     ),
-    ("stoplog-vfs", &[]),
     // Without the sandbox: the simulation builds without wasmtime.
     (
         "stoplog-sim",

@@ -9,8 +9,8 @@
 //! | several             | park             | park          |
 //!
 //! `absent` is believed only when the settling time had passed as the far side was asked; where it
-//! keeps keys, sending again is safe at once. Nothing is taken back before that time either: a
-//! request that is done behind its undo stays. Resends are bounded, then the call parks.
+//! keeps keys, sending again is safe at once. Nothing is taken back before that time either, or
+//! without one: a request that is done behind its undo stays. Resends are bounded, then the call parks.
 
 use stoplog_model::outcome::Finding;
 use stoplog_model::{Class, Reason};
@@ -96,6 +96,18 @@ pub fn cure(doubt: &Doubt) -> Cure {
         Some(Finding::Absent) if doubt.now_ms < settled_at => Cure::WaitUntil(settled_at),
         Some(Finding::Absent) => bounded(doubt),
         Some(Finding::Unknown { .. }) if doubt.keeps_keys => bounded(doubt),
+        // Without a settling time nobody knows when it can be taken back: a request that is done
+        // behind its undo stays, and the next one is one too many.
+        Some(Finding::Unknown { .. })
+            if doubt.class == Class::Reversible && doubt.settles_within_ms == 0 =>
+        {
+            Cure::Park(
+                Reason::DoubtUnresolvable,
+                "the far side keeps no keys and declares no settling time, so it cannot be undone \
+                 safely"
+                    .into(),
+            )
+        }
         Some(Finding::Unknown { .. }) if doubt.class == Class::Reversible => {
             if doubt.undone < UNDO_LIMIT && doubt.now_ms < settled_at {
                 // Taken back too early, it would be done behind the undo, and then once more.
@@ -166,6 +178,18 @@ mod tests {
 
     fn unknown() -> Option<Finding> {
         Some(Finding::Unknown { why: "no".into() })
+    }
+
+    #[test]
+    fn nothing_is_undone_without_a_settling_time() {
+        let untimed = Doubt {
+            settles_within_ms: 0,
+            ..doubt(Class::Reversible, false, unknown())
+        };
+        assert!(matches!(
+            cure(&untimed),
+            Cure::Park(Reason::DoubtUnresolvable, _)
+        ));
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub const WRITERS: [Kind; 13] = [
     Kind { name: "hazy", shows: true, ..BASE },
     Kind { name: "blunt", tenant_wide: false, ..BASE },
     Kind { name: "both", keeps_keys: true, shows: true, settles_ms: 200, tenant_wide: false, ..BASE },
-    Kind { name: "undoable", class: Class::Reversible, ..BASE },
+    Kind { name: "undoable", class: Class::Reversible, settles_ms: 200, ..BASE },
     Kind { name: "undoable_shown", class: Class::Reversible, shows: true, settles_ms: 200, ..BASE },
     Kind { name: "paid", class: Class::Irreversible, keeps_keys: true, shows: true, settles_ms: 200, ..BASE },
     Kind { name: "paid_blunt", class: Class::Irreversible, tenant_wide: false, ..BASE },

@@ -185,9 +185,10 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
 
 /// Writes the log that a host left into the database, and syncs that. Some file systems show what a
 /// failed sync has lost until the machine goes down: the host before may have stopped at such a
-/// commit, and nothing may be built on it before it is on the disk by another way.
+/// commit, and nothing may be built on it before it is on the disk by another way. Passive: with
+/// nobody else there it writes all of the log, and beside a host it makes nobody wait.
 pub(super) fn settle_log(connection: &Connection) -> Result<(), StoreError> {
-    let settle = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let settle = "PRAGMA wal_checkpoint(PASSIVE)";
     connection
         .query_row(settle, [], |_| Ok(()))
         .map_err(write_error)

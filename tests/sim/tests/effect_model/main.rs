@@ -429,18 +429,16 @@ const CURES: [&str; 9] = [
     "park:exhausted",
 ];
 
-// One kind of setup breaks its promises, and is written down here as it is: class 2 at a far side
-// without keys, whose tool declares no settling time. It is undone without knowing whether the
-// request still comes. `done is in force` holds even there.
+// No setup breaks a promise: what would break it is the name of a property in its list.
 setups! {
     class_2_keys_asked_settles: Reversible true true true => "told-done, told-untouched, told-by-person, probe, wait, accept, send-again, give-up, park:exhausted";
     class_2_keys_asked_no_time: Reversible true true false => "told-done, told-untouched, told-by-person, probe, accept, send-again, give-up, park:exhausted";
     class_2_keys_mute_settles: Reversible true false true => "told-done, told-untouched, told-by-person, probe, send-again, park:exhausted";
     class_2_keys_mute_no_time: Reversible true false false => "told-done, told-untouched, told-by-person, probe, send-again, park:exhausted";
     class_2_no_keys_asked_settles: Reversible false true true => "told-done, told-untouched, told-by-person, undone-and-redone, probe, wait, accept, send-again, undo, give-up, park:doubt, park:exhausted";
-    class_2_no_keys_asked_no_time: Reversible false true false => "in force once, never silently twice, untouched is not in force, told-done, told-untouched, told-by-person, undone-and-redone, probe, accept, undo, give-up, park:several, park:doubt, park:exhausted";
+    class_2_no_keys_asked_no_time: Reversible false true false => "told-done, told-untouched, told-by-person, probe, accept, give-up, park:doubt";
     class_2_no_keys_mute_settles: Reversible false false true => "told-done, told-untouched, told-by-person, undone-and-redone, probe, wait, undo, park:doubt, park:exhausted";
-    class_2_no_keys_mute_no_time: Reversible false false false => "in force once, never silently twice, untouched is not in force, told-done, told-untouched, told-by-person, undone-and-redone, probe, undo, park:doubt, park:exhausted";
+    class_2_no_keys_mute_no_time: Reversible false false false => "told-done, told-untouched, told-by-person, probe, park:doubt";
     class_3_keys_asked_settles: External true true true => "told-done, told-untouched, told-by-person, probe, wait, accept, send-again, give-up, park:exhausted";
     class_3_keys_asked_no_time: External true true false => "told-done, told-untouched, told-by-person, probe, accept, send-again, give-up, park:exhausted";
     class_3_keys_mute_settles: External true false true => "told-done, told-untouched, told-by-person, probe, send-again, park:exhausted";
