@@ -416,15 +416,15 @@ macro_rules! setups {
     };
 }
 
-/// Everything that `cure` can say.
-const CURES: [&str; 9] = [
+/// Everything that `cure` can say to a far side that keeps its promises. Several under one key it
+/// never shows: no setup does it twice.
+const CURES: [&str; 8] = [
     "probe",
     "wait",
     "accept",
     "send-again",
     "undo",
     "give-up",
-    "park:several",
     "park:doubt",
     "park:exhausted",
 ];
@@ -436,7 +436,7 @@ setups! {
     class_2_keys_mute_settles: Reversible true false true => "told-done, told-untouched, told-by-person, probe, send-again, park:exhausted";
     class_2_keys_mute_no_time: Reversible true false false => "told-done, told-untouched, told-by-person, probe, send-again, park:exhausted";
     class_2_no_keys_asked_settles: Reversible false true true => "told-done, told-untouched, told-by-person, undone-and-redone, probe, wait, accept, send-again, undo, give-up, park:doubt, park:exhausted";
-    class_2_no_keys_asked_no_time: Reversible false true false => "told-done, told-untouched, told-by-person, probe, accept, give-up, park:doubt";
+    class_2_no_keys_asked_no_time: Reversible false true false => "told-done, told-untouched, told-by-person, probe, accept, park:doubt";
     class_2_no_keys_mute_settles: Reversible false false true => "told-done, told-untouched, told-by-person, undone-and-redone, probe, wait, undo, park:doubt, park:exhausted";
     class_2_no_keys_mute_no_time: Reversible false false false => "told-done, told-untouched, told-by-person, probe, park:doubt";
     class_3_keys_asked_settles: External true true true => "told-done, told-untouched, told-by-person, probe, wait, accept, send-again, give-up, park:exhausted";
