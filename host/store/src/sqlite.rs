@@ -23,6 +23,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -40,6 +41,14 @@ pub use deep::Size;
 /// Batches that share one commit at most: enough for every session of a busy host, few enough
 /// that a commit stays short.
 pub const GROUP_COMMIT_MAX: usize = 256;
+
+/// Batches in a commit from which on the host counts as busy.
+const BUSY_GROUP: usize = 8;
+
+/// How long the writer of a busy host waits for more to come before it commits. The pages that
+/// every commit writes are then shared by more, and so is the sync; a session that is alone never
+/// waits. The measure: docs/benchmarks.md.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Read connections kept open: reads never wait for writes. More than a few are only of use while
 /// many sessions are opened at once.

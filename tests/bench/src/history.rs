@@ -198,8 +198,10 @@ async fn crowded(bench: &Bench) -> anyhow::Result<PathBuf> {
 /// Reads the rows of some sessions, whole and in order, and decodes nothing.
 fn read_plainly(file: &Path, ids: &[String]) -> anyhow::Result<u64> {
     let connection = open_plainly(file)?;
-    let mut statement =
-        connection.prepare("SELECT * FROM events WHERE session_id = ?1 ORDER BY seq")?;
+    let mut statement = connection.prepare(
+        "SELECT e.* FROM sessions s JOIN events e ON e.session = s.id
+         WHERE s.session_id = ?1 ORDER BY e.seq",
+    )?;
     let columns = statement.column_count();
     let mut events = 0;
     for id in ids {

@@ -75,17 +75,17 @@ async fn sessions(store: &SqliteStore, told: &mut Findings) -> Result<(), CliErr
 }
 
 async fn kept_keys(store: &SqliteStore, told: &mut Findings) -> Result<(), CliError> {
-    let mut after = (String::new(), String::new());
+    let mut after = 0;
     loop {
-        let keys = store.kept_act_keys((&after.0, &after.1), PAGE).await?;
-        for key in &keys {
+        let keys = store.kept_act_keys(after, PAGE).await?;
+        for (_, key) in &keys {
             told.sound.keys += 1;
             if let Some(problem) = verify::kept_key(key) {
                 told.problem(problem);
             }
         }
-        match keys.into_iter().next_back() {
-            Some(last) => after = (last.scope, last.key),
+        match keys.last() {
+            Some((place, _)) => after = *place,
             None => return Ok(()),
         }
     }

@@ -99,12 +99,35 @@ fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("COMMIT")
 }
 
-/// Adds what format 2 has, and links the events that are there.
+/// Copies what is there into the tables of format 2, and links the events.
 fn from_format_1(c: &Connection) -> rusqlite::Result<()> {
     c.execute_batch(
-        "ALTER TABLE events ADD COLUMN chain BLOB;
-         ALTER TABLE sessions ADD COLUMN chain BLOB;
+        "DROP VIEW state_transitions;
+         ALTER TABLE events RENAME TO events_1;
+         ALTER TABLE sessions RENAME TO sessions_1;
          ALTER TABLE act_keys RENAME TO act_keys_1;",
+    )?;
+    c.execute_batch(SCHEMA_2)?;
+    // A class that is not known counts as 4, and a claim is as old as its session.
+    c.execute_batch(
+        "INSERT INTO sessions (session_id, tenant_id, user_id, feature, status, trace_id, last_seq,
+                               updated_at_ms, lease_holder, lease_epoch, lease_expires_ms)
+         SELECT session_id, tenant_id, user_id, feature, status, trace_id, last_seq,
+                updated_at_ms, lease_holder, lease_epoch, lease_expires_ms
+         FROM sessions_1 ORDER BY rowid;
+         INSERT INTO events (id, session, session_id, seq, format, epoch, at_ms, kind, iteration,
+                             ordinal, tool, args_digest, key, summary, body, payload)
+         SELECT e.id, s.id, e.session_id, e.seq, e.format, e.epoch, e.at_ms, e.kind, e.iteration,
+                e.ordinal, e.tool, e.args_digest, e.key, e.summary, e.body, e.payload
+         FROM events_1 e JOIN sessions s ON s.session_id = e.session_id ORDER BY e.id;
+         INSERT INTO act_keys (hash, scope, key, tool, session, session_id, iteration, ordinal,
+                               args_digest, state, seq, class, at_ms)
+         SELECT 0, a.scope, a.key, a.tool, coalesce(s.id, 0), a.session_id, a.iteration, a.ordinal,
+                a.args_digest, a.state, a.seq, 4, coalesce(s.updated_at_ms, 0)
+         FROM act_keys_1 a LEFT JOIN sessions s ON s.session_id = a.session_id;
+         DROP TABLE act_keys_1;
+         DROP TABLE events_1;
+         DROP TABLE sessions_1;",
     )?;
     let mut names = c.prepare("SELECT session_id FROM sessions WHERE last_seq > 0")?;
     let names: Vec<String> = names
@@ -112,24 +135,18 @@ fn from_format_1(c: &Connection) -> rusqlite::Result<()> {
         .collect::<rusqlite::Result<_>>()?;
     for session in names {
         let mut last: Link = chain::genesis(&session);
-        for row in read::rows_of_format_1(c, &session)? {
+        for row in read::rows_without_links(c, &session)? {
             last = chain::link(&last, &row);
-            c.prepare_cached("UPDATE events SET chain = ?3 WHERE session_id = ?1 AND seq = ?2")?
-                .execute(params![session, row.seq, last])?;
+            c.prepare_cached(
+                "UPDATE events SET chain = ?3 WHERE seq = ?2
+                 AND session = (SELECT id FROM sessions WHERE session_id = ?1)",
+            )?
+            .execute(params![session, row.seq, last])?;
         }
         c.prepare_cached("UPDATE sessions SET chain = ?2 WHERE session_id = ?1")?
             .execute(params![session, last])?;
     }
-    c.execute_batch(SCHEMA_2)?;
-    // A class that is not known counts as 4, and a claim is as old as its session.
-    c.execute_batch(
-        "INSERT INTO act_keys (scope, key, tool, session_id, iteration, ordinal, args_digest,
-                               state, seq, class, at_ms)
-         SELECT a.scope, a.key, a.tool, a.session_id, a.iteration, a.ordinal, a.args_digest,
-                a.state, a.seq, 4, coalesce(s.updated_at_ms, 0)
-         FROM act_keys_1 a LEFT JOIN sessions s ON s.session_id = a.session_id;
-         DROP TABLE act_keys_1;",
-    )?;
+    guard::hash_all(c)?;
     guard::begin(c)
 }
 

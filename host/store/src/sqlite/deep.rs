@@ -36,7 +36,7 @@ const STRAYS: [(&str, &str); 4] = [
     (
         "events without a session",
         "SELECT DISTINCT session_id FROM events e
-         WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = e.session_id)",
+         WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = e.session_id {number})",
     ),
     (
         "an open intent without a session",
@@ -46,7 +46,7 @@ const STRAYS: [(&str, &str); 4] = [
     (
         "an act without a session",
         "SELECT session_id || ', ' || scope || ', ' || key FROM act_keys a
-         WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = a.session_id)",
+         WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = a.session_id {number})",
     ),
     (
         "a payload without use",
@@ -93,17 +93,17 @@ impl SqliteStore {
         .await
     }
 
-    /// Claims that were kept of pruned sessions, behind this scope and key, so many at most.
+    /// Claims that were kept of pruned sessions, each with its place, behind a place (0 for the
+    /// first), so many at most.
     pub async fn kept_act_keys(
         &self,
-        after: (&str, &str),
+        after: i64,
         limit: u32,
-    ) -> Result<Vec<ActKeyRow>, StoreError> {
+    ) -> Result<Vec<(i64, ActKeyRow)>, StoreError> {
         if self.format < 2 {
             return Ok(Vec::new());
         }
-        let (scope, key) = (after.0.to_owned(), after.1.to_owned());
-        self.query(move |c| read::kept_act_keys_after(c, &scope, &key, limit))
+        self.query(move |c| read::kept_act_keys_after(c, after, limit))
             .await
     }
 
@@ -226,6 +226,12 @@ fn problems(c: &Connection, path: &Path, format: u32) -> Vec<String> {
             true => "AND kept IS NULL",
             false => "",
         };
+        let number = match (format, sql.contains("act_keys")) {
+            (1, _) => "",
+            (_, true) => "AND s.id = a.session",
+            (_, false) => "AND s.id = e.session",
+        };
+        let sql = sql.replace("{number}", number);
         match texts(c, &format!("{sql} {kept} LIMIT {TOLD}")) {
             Ok(names) => found.extend(names.into_iter().map(|n| format!("{what}: {n}"))),
             Err(e) => found.push(format!("{what}: {e}")),

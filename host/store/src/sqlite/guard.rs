@@ -80,22 +80,43 @@ pub(super) fn add(c: &Connection, change: Sum) -> rusqlite::Result<()> {
 
 /// Writes the sum of the rows as they are: for a journal that is older than the sum.
 pub(super) fn begin(c: &Connection) -> rusqlite::Result<()> {
-    store(c, sum_of_rows(c)?)
+    store(c, sum_of_rows(c)?.0)
 }
 
-/// Rows that the index over scope and key does not lead to: a lookup would miss them.
+/// Rows that the index over the hash does not lead to: a lookup would miss them.
 const UNREACHED: &str = "SELECT count(*) FROM act_keys a NOT INDEXED WHERE NOT EXISTS (
-    SELECT 1 FROM act_keys b INDEXED BY sqlite_autoindex_act_keys_1
-    WHERE b.scope = a.scope AND b.key = a.key AND b.id = a.id)";
+    SELECT 1 FROM act_keys b INDEXED BY act_keys_hash WHERE b.hash = a.hash AND b.id = a.id)";
 
 fn unreached(c: &Connection) -> rusqlite::Result<u64> {
     c.query_row(UNREACHED, [], |r| r.get(0))
 }
 
-fn sum_of_rows(c: &Connection) -> rusqlite::Result<Sum> {
+/// The sum over the rows, and whether each lies under its own hash, and no act is claimed twice.
+fn sum_of_rows(c: &Connection) -> rusqlite::Result<(Sum, bool)> {
     let mut sum = Sum::default();
-    read::each_act_key(c, |row| sum = sum.with(&row))?;
-    Ok(sum)
+    let mut is_sound = true;
+    read::each_act_key(c, |_, stored, row| {
+        sum = sum.with(&row);
+        is_sound &= stored == read::act_hash(&row.scope, &row.key);
+    })?;
+    let twice: bool = c.query_row(TWICE, [], |r| r.get(0))?;
+    Ok((sum, is_sound && !twice))
+}
+
+const TWICE: &str = "SELECT EXISTS (SELECT 1 FROM act_keys a JOIN act_keys b
+    ON b.hash = a.hash AND b.id > a.id AND b.scope = a.scope AND b.key = a.key)";
+
+/// Writes the hash of every row: for a journal that is older than the hash.
+pub(super) fn hash_all(c: &Connection) -> rusqlite::Result<()> {
+    let mut hashes = Vec::new();
+    read::each_act_key(c, |id, _, row| {
+        hashes.push((id, read::act_hash(&row.scope, &row.key)))
+    })?;
+    for (id, hash) in hashes {
+        c.prepare_cached("UPDATE act_keys SET hash = ?2 WHERE id = ?1")?
+            .execute(params![id, hash])?;
+    }
+    Ok(())
 }
 
 /// Compares the sum with the rows, in one transaction: a host may be writing.
@@ -103,7 +124,7 @@ pub(super) fn check(c: &Connection) -> Result<(), StoreError> {
     let compare = || -> rusqlite::Result<bool> {
         let transaction = c.unchecked_transaction()?;
         let sum = stored(&transaction)?.unwrap_or_default();
-        Ok(sum == sum_of_rows(&transaction)? && unreached(&transaction)? == 0)
+        Ok((sum, true) == sum_of_rows(&transaction)? && unreached(&transaction)? == 0)
     };
     match compare() {
         Ok(true) => Ok(()),

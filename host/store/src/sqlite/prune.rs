@@ -114,7 +114,7 @@ pub(super) fn count(
     }
     let sql = format!(
         "SELECT class, at_ms FROM act_keys
-         WHERE kept IS NOT NULL OR session_id IN (SELECT s.session_id {PRUNABLE})"
+         WHERE kept IS NOT NULL OR session IN (SELECT s.id {PRUNABLE})"
     );
     let mut statement = c.prepare(&sql)?;
     let mut rows = statement.query(common)?;
@@ -132,15 +132,14 @@ fn is_outdated(class: u8, at_ms: u64, retention: &Retention) -> bool {
 /// Deletes a session. Gives the number of its events.
 fn delete(
     t: &Transaction<'_>,
-    session: &str,
+    name: &str,
     retention: &Retention,
     keys: &mut u64,
 ) -> rusqlite::Result<u64> {
-    for mut act in read::act_keys_of(t.c, FORMAT, session)? {
-        // Of an earlier session of this name, which was pruned before.
-        if act.kept.is_some() {
-            continue;
-        }
+    let session: i64 =
+        t.c.prepare_cached("SELECT id FROM sessions WHERE session_id = ?1")?
+            .query_row([name], |r| r.get(0))?;
+    for mut act in read::act_keys_of(t.c, FORMAT, name)? {
         if is_outdated(act.class, act.at_ms, retention) {
             t.delete_act_key(&act.scope, &act.key)?;
             *keys += 1;
@@ -150,11 +149,11 @@ fn delete(
             ActKeyState::Done => body(t, session, act.seq)?,
             ActKeyState::InFlight => Some(String::new()),
         };
-        t.put_act_key(&act)?;
+        t.put_act_key(&act, session)?;
     }
     let payloads = payloads_of(t, session)?;
     let events =
-        t.c.prepare_cached("DELETE FROM events WHERE session_id = ?1")?
+        t.c.prepare_cached("DELETE FROM events WHERE session = ?1")?
             .execute([session])?;
     for digest in payloads {
         t.c.prepare_cached(
@@ -167,23 +166,23 @@ fn delete(
         "DELETE FROM snapshots WHERE session_id = ?1",
         "DELETE FROM sessions WHERE session_id = ?1",
     ] {
-        t.c.prepare_cached(sql)?.execute([session])?;
+        t.c.prepare_cached(sql)?.execute([name])?;
     }
     Ok(events as u64)
 }
 
-fn body(t: &Transaction<'_>, session: &str, seq: u64) -> rusqlite::Result<Option<String>> {
+fn body(t: &Transaction<'_>, session: i64, seq: u64) -> rusqlite::Result<Option<String>> {
     let mut statement = t.c.prepare_cached(
         "SELECT coalesce(e.body, p.body) FROM events e LEFT JOIN payloads p ON p.digest = e.payload
-         WHERE e.session_id = ?1 AND e.seq = ?2",
+         WHERE e.session = ?1 AND e.seq = ?2",
     )?;
     let mut rows = statement.query(params![session, seq])?;
     rows.next()?.map(|r| r.get(0)).transpose()
 }
 
-fn payloads_of(t: &Transaction<'_>, session: &str) -> rusqlite::Result<Vec<String>> {
+fn payloads_of(t: &Transaction<'_>, session: i64) -> rusqlite::Result<Vec<String>> {
     let mut statement = t.c.prepare_cached(
-        "SELECT DISTINCT payload FROM events WHERE session_id = ?1 AND payload IS NOT NULL",
+        "SELECT DISTINCT payload FROM events WHERE session = ?1 AND payload IS NOT NULL",
     )?;
     let rows = statement.query_map([session], |r| r.get(0))?;
     rows.collect()

@@ -5,10 +5,13 @@ use stoplog_journal::{
     ActKeyRow, ActKeyState, Head, Lease, Link, OpenIntentRow, Part, Reading, Row, SessionRow,
     SnapshotRow,
 };
+use stoplog_model::digest::sha256;
 
 const EVENT: &str = "SELECT e.seq, e.format, e.epoch, e.at_ms, e.kind, e.iteration, e.ordinal,
     e.tool, e.args_digest, e.key, e.summary, coalesce(e.body, p.body), ";
 const EVENTS_OF: &str = " FROM events e LEFT JOIN payloads p ON p.digest = e.payload
+    WHERE e.session = (SELECT id FROM sessions WHERE session_id = ?1) AND ";
+const EVENTS_OF_FORMAT_1: &str = " FROM events e LEFT JOIN payloads p ON p.digest = e.payload
     WHERE e.session_id = ?1 AND ";
 
 /// A session, or a part of it, as of one moment.
@@ -44,9 +47,9 @@ pub(super) fn session(
     })
 }
 
-/// The rows of a session in a file of format 1, which have no links.
-pub(super) fn rows_of_format_1(c: &Connection, session: &str) -> rusqlite::Result<Vec<Row>> {
-    rows(c, 1, "e.seq >= ?2 ORDER BY e.seq", params![session, 0])
+/// The rows of a session that was copied from a file of format 1, and is not linked yet.
+pub(super) fn rows_without_links(c: &Connection, session: &str) -> rusqlite::Result<Vec<Row>> {
+    rows(c, 2, "e.seq >= ?2 ORDER BY e.seq", params![session, 0])
 }
 
 /// The rows of a session, each as it is read: those before one that cannot be read are told.
@@ -80,8 +83,11 @@ fn events<'c>(
     format: u32,
     which: &str,
 ) -> rusqlite::Result<CachedStatement<'c>> {
-    let chain = if format >= 2 { "e.chain" } else { "NULL" };
-    c.prepare_cached(&format!("{EVENT}{chain}{EVENTS_OF}{which}"))
+    let (chain, of) = match format {
+        1 => ("NULL", EVENTS_OF_FORMAT_1),
+        _ => ("e.chain", EVENTS_OF),
+    };
+    c.prepare_cached(&format!("{EVENT}{chain}{of}{which}"))
 }
 
 fn event_row(r: &Sql<'_>) -> rusqlite::Result<Row> {
@@ -181,21 +187,42 @@ pub(super) fn act_key(
     scope: &str,
     key: &str,
 ) -> rusqlite::Result<Option<ActKeyRow>> {
-    let sql = format!("{}WHERE scope = ?1 AND key = ?2", act_keys(format));
-    c.prepare_cached(&sql)?
-        .query_row(params![scope, key], act_key_row)
-        .optional()
+    let found = match format {
+        1 => {
+            let sql = format!("{}WHERE scope = ?1 AND key = ?2", act_keys(format));
+            c.prepare_cached(&sql)?
+                .query_row(params![scope, key], act_key_row)
+        }
+        _ => {
+            let sql = format!(
+                "{}WHERE hash = ?3 AND scope = ?1 AND key = ?2",
+                act_keys(format)
+            );
+            c.prepare_cached(&sql)?
+                .query_row(params![scope, key, act_hash(scope, key)], act_key_row)
+        }
+    };
+    found.optional()
 }
 
-/// Every claim, in the order of the table.
+/// What an act is looked up by.
+pub(super) fn act_hash(scope: &str, key: &str) -> i64 {
+    let digest = sha256("stoplog/act-hash1", &[scope.as_bytes(), key.as_bytes()]);
+    let (first, _) = digest.split_at(8);
+    first.try_into().map_or(0, i64::from_le_bytes)
+}
+
+/// Every claim with its place and the hash that is stored with it, in the order of the table.
 pub(super) fn each_act_key(
     c: &Connection,
-    mut each: impl FnMut(ActKeyRow),
+    mut each: impl FnMut(i64, i64, ActKeyRow),
 ) -> rusqlite::Result<()> {
-    let mut statement = c.prepare(&act_keys(2))?;
+    let mut statement = c.prepare(&format!(
+        "{ACT_KEY}, class, at_ms, kept, id, hash FROM act_keys"
+    ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        each(act_key_row(row)?);
+        each(row.get(12)?, row.get(13)?, act_key_row(row)?);
     }
     Ok(())
 }
@@ -206,8 +233,11 @@ pub(super) fn act_keys_of(
     format: u32,
     session: &str,
 ) -> rusqlite::Result<Vec<ActKeyRow>> {
-    let sql = format!("{}WHERE session_id = ?1", act_keys(format));
-    let mut statement = c.prepare_cached(&sql)?;
+    let of = match format {
+        1 => "WHERE session_id = ?1",
+        _ => "WHERE session = (SELECT id FROM sessions WHERE session_id = ?1)",
+    };
+    let mut statement = c.prepare_cached(&format!("{}{of}", act_keys(format)))?;
     let rows = statement.query_map([session], act_key_row)?;
     rows.collect()
 }
@@ -227,21 +257,22 @@ pub(super) fn kept_act_keys(
     rows.collect()
 }
 
-/// Claims of pruned sessions, in the order of the table, behind one.
+/// Claims of pruned sessions with their places, in the order of the table, behind a place.
 pub(super) fn kept_act_keys_after(
     c: &Connection,
-    scope: &str,
-    key: &str,
+    after: i64,
     limit: u32,
-) -> rusqlite::Result<Vec<ActKeyRow>> {
-    let sql = format!(
-        "{}WHERE (scope, key) > (?1, ?2) AND kept IS NOT NULL ORDER BY scope, key LIMIT ?3",
-        act_keys(2)
-    );
-    let mut statement = c.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![scope, key, limit], act_key_row)?;
+) -> rusqlite::Result<Vec<(i64, ActKeyRow)>> {
+    let mut statement = c.prepare_cached(&format!(
+        "{ACT_KEY}, class, at_ms, kept, id FROM act_keys
+         WHERE id > ?1 AND kept IS NOT NULL ORDER BY id LIMIT ?2"
+    ))?;
+    let rows = statement.query_map(params![after, limit], |r| Ok((r.get(12)?, act_key_row(r)?)))?;
     rows.collect()
 }
+
+const ACT_KEY: &str =
+    "SELECT scope, key, tool, session_id, iteration, ordinal, args_digest, state, seq";
 
 fn act_keys(format: u32) -> String {
     let newer = if format >= 2 {
@@ -249,10 +280,7 @@ fn act_keys(format: u32) -> String {
     } else {
         "4, 0, NULL"
     };
-    format!(
-        "SELECT scope, key, tool, session_id, iteration, ordinal, args_digest, state, seq, {newer}
-         FROM act_keys "
-    )
+    format!("{ACT_KEY}, {newer} FROM act_keys ")
 }
 
 fn act_key_row(r: &Sql<'_>) -> rusqlite::Result<ActKeyRow> {

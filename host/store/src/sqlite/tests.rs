@@ -458,6 +458,10 @@ async fn rows_that_belong_to_nothing_are_found() {
             "events without a session: t",
         ),
         (
+            "UPDATE events SET session = 9 WHERE seq = 2",
+            "events without a session: s",
+        ),
+        (
             "INSERT INTO payloads VALUES ('d', 'body')",
             "a payload without use: d",
         ),
@@ -470,7 +474,8 @@ async fn rows_that_belong_to_nothing_are_found() {
             "a snapshot without a session: t",
         ),
         (
-            "INSERT INTO act_keys VALUES (NULL, 'sc', 'k', 't', 't', 1, 0, 'd', 'done', 1, 4, 1, NULL)",
+            "INSERT INTO act_keys VALUES
+                 (NULL, 0, 'sc', 'k', 't', 9, 't', 1, 0, 'd', 'done', 1, 4, 1, NULL)",
             "an act without a session: t, sc, k",
         ),
     ];
@@ -485,5 +490,30 @@ async fn rows_that_belong_to_nothing_are_found() {
         let store = SqliteStore::open_to_read(&copy).expect("look");
         let found = store.deep_check().await.expect("check");
         assert!(found.iter().any(|p| p == expected), "{sql}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_a_lookup_would_miss_is_found() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("journal.db");
+    drop(killed_journal(dir.path()).await);
+    drop(SqliteStore::open(&path).expect("sound"));
+    let damages = [
+        "UPDATE act_keys SET hash = hash + 1 WHERE id = 1",
+        "INSERT INTO act_keys SELECT 1000, hash, scope, key, tool, session, session_id, iteration,
+             ordinal, args_digest, state, seq, class, at_ms, kept FROM act_keys WHERE id = 1",
+    ];
+    for sql in damages {
+        let copy = dir.path().join("copy.db");
+        std::fs::copy(&path, &copy).expect("copy");
+        let c = Connection::open(&copy).expect("open");
+        assert_eq!(c.execute(sql, []).expect(sql), 1);
+        drop(c);
+        let opened = SqliteStore::open(&copy);
+        assert!(
+            matches!(opened, Err(StoreError::Corrupt(_))),
+            "a claim that no lookup finds: {sql}"
+        );
     }
 }

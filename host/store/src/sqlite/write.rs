@@ -13,7 +13,7 @@ use stoplog_model::port::{Moment, Stage, Watch};
 use super::connection::{FORMAT, open_again, write_error};
 use super::guard::{self, Sum};
 use super::read::{self, DONE, IN_FLIGHT};
-use super::{GROUP_COMMIT_MAX, Job, LeaseJob, prune};
+use super::{BUSY_GROUP, GATHER, GROUP_COMMIT_MAX, Job, LeaseJob, prune};
 
 /// The open transaction, and what it changes in the guarded table.
 pub(super) struct Transaction<'c> {
@@ -23,7 +23,7 @@ pub(super) struct Transaction<'c> {
 
 impl Transaction<'_> {
     /// Writes a claim, or what became of it. Whose claim it is never changes.
-    pub(super) fn put_act_key(&self, claim: &ActKeyRow) -> rusqlite::Result<()> {
+    pub(super) fn put_act_key(&self, claim: &ActKeyRow, session: i64) -> rusqlite::Result<()> {
         let is_there = self.forget_act_key(&claim.scope, &claim.key)?;
         let state = match claim.state {
             ActKeyState::Done => DONE,
@@ -35,7 +35,7 @@ impl Transaction<'_> {
                 .prepare_cached(
                     "UPDATE act_keys SET tool = ?3, args_digest = ?4, state = ?5, seq = ?6,
                          class = ?7, at_ms = ?8, kept = ?9
-                     WHERE scope = ?1 AND key = ?2",
+                     WHERE hash = ?10 AND scope = ?1 AND key = ?2",
                 )?
                 .execute(params![
                     claim.scope,
@@ -46,14 +46,15 @@ impl Transaction<'_> {
                     claim.seq,
                     claim.class,
                     claim.at_ms,
-                    claim.kept
+                    claim.kept,
+                    read::act_hash(&claim.scope, &claim.key)
                 ])?;
         } else {
             self.c
                 .prepare_cached(
                     "INSERT INTO act_keys (scope, key, tool, session_id, iteration, ordinal,
-                         args_digest, state, seq, class, at_ms, kept)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                         args_digest, state, seq, class, at_ms, kept, session, hash)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
                 )?
                 .execute(params![
                     claim.scope,
@@ -67,7 +68,9 @@ impl Transaction<'_> {
                     claim.seq,
                     claim.class,
                     claim.at_ms,
-                    claim.kept
+                    claim.kept,
+                    session,
+                    read::act_hash(&claim.scope, &claim.key)
                 ])?;
         }
         self.change.set(self.change.get().with(claim));
@@ -78,8 +81,8 @@ impl Transaction<'_> {
     pub(super) fn delete_act_key(&self, scope: &str, key: &str) -> rusqlite::Result<()> {
         self.forget_act_key(scope, key)?;
         self.c
-            .prepare_cached("DELETE FROM act_keys WHERE scope = ?1 AND key = ?2")?
-            .execute(params![scope, key])?;
+            .prepare_cached("DELETE FROM act_keys WHERE hash = ?3 AND scope = ?1 AND key = ?2")?
+            .execute(params![scope, key, read::act_hash(scope, key)])?;
         Ok(())
     }
 
@@ -104,7 +107,11 @@ pub(super) fn run(
     watch: Arc<dyn Watch>,
 ) {
     let mut connection = Some(connection);
+    let mut is_busy = false;
     while let Ok(first) = inbox.recv() {
+        if is_busy {
+            std::thread::sleep(GATHER);
+        }
         let mut group = vec![first];
         while group.len() < GROUP_COMMIT_MAX {
             match inbox.try_recv() {
@@ -112,6 +119,7 @@ pub(super) fn run(
                 Err(_) => break,
             }
         }
+        is_busy = group.len() >= BUSY_GROUP;
         let open = match connection.take() {
             Some(open) => Ok(open),
             None => open_again(&path),
@@ -241,32 +249,33 @@ fn tell_failure<T: 'static>(reply: tokio::sync::oneshot::Sender<Result<T, StoreE
     })
 }
 
-fn check_epoch(c: &Connection, session: &str, had: u64) -> Result<u64, StoreError> {
-    let found: Option<(u64, u64)> = c
-        .prepare_cached("SELECT lease_epoch, last_seq FROM sessions WHERE session_id = ?1")
+/// A session's number and the `seq` of its last event, if it is still leased under this epoch.
+fn check_epoch(c: &Connection, session: &str, had: u64) -> Result<(i64, u64), StoreError> {
+    let found: Option<(u64, i64, u64)> = c
+        .prepare_cached("SELECT lease_epoch, id, last_seq FROM sessions WHERE session_id = ?1")
         .and_then(|mut s| {
-            s.query_row([session], |r| Ok((r.get(0)?, r.get(1)?)))
+            s.query_row([session], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
                 .optional()
         })
         .map_err(write_error)?;
     match found {
-        Some((now, last_seq)) if now == had => Ok(last_seq),
+        Some((now, id, last_seq)) if now == had => Ok((id, last_seq)),
         other => Err(StoreError::Fenced {
             had,
-            now: other.map_or(0, |(now, _)| now),
+            now: other.map_or(0, |(now, _, _)| now),
         }),
     }
 }
 
 fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     let c = t.c;
-    let mut last = check_epoch(c, &batch.session, batch.epoch)?;
+    let (session, mut last) = check_epoch(c, &batch.session, batch.epoch)?;
     for row in &batch.rows {
         if row.seq != last + 1 {
             return Err(StoreError::SeqTaken { last, got: row.seq });
         }
         last = row.seq;
-        insert_row(c, &batch.session, row).map_err(write_error)?;
+        insert_row(c, session, &batch.session, row).map_err(write_error)?;
     }
     for claim in &batch.claims {
         let taken = read::act_key(c, FORMAT, &claim.scope, &claim.key).map_err(write_error)?;
@@ -276,7 +285,7 @@ fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     }
     let work = || {
         intents(c, batch)?;
-        acts(t, batch)?;
+        acts(t, session, batch)?;
         if let Some(row) = &batch.snapshot {
             snapshot(c, &batch.session, row)?;
         }
@@ -285,7 +294,7 @@ fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     work().map_err(write_error)
 }
 
-fn insert_row(c: &Connection, session: &str, row: &Row) -> rusqlite::Result<()> {
+fn insert_row(c: &Connection, session: i64, name: &str, row: &Row) -> rusqlite::Result<()> {
     let payload = if row.body.len() > PAYLOAD_APART_BYTES {
         let digest = Digest::of(row.body.as_bytes()).to_string();
         c.prepare_cached("INSERT OR IGNORE INTO payloads (digest, body) VALUES (?1, ?2)")?
@@ -297,11 +306,11 @@ fn insert_row(c: &Connection, session: &str, row: &Row) -> rusqlite::Result<()> 
     let body = payload.is_none().then_some(&row.body);
     c.prepare_cached(
         "INSERT INTO events (session_id, seq, format, epoch, at_ms, kind, iteration, ordinal,
-                             tool, args_digest, key, summary, body, payload, chain)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                             tool, args_digest, key, summary, body, payload, chain, session)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?
     .execute(params![
-        session,
+        name,
         row.seq,
         row.format,
         row.epoch,
@@ -315,7 +324,8 @@ fn insert_row(c: &Connection, session: &str, row: &Row) -> rusqlite::Result<()> 
         row.summary,
         body,
         payload,
-        row.chain
+        row.chain,
+        session
     ])?;
     Ok(())
 }
@@ -356,9 +366,9 @@ fn intents(c: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn acts(t: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+fn acts(t: &Transaction<'_>, session: i64, batch: &Batch) -> rusqlite::Result<()> {
     for claim in &batch.claims {
-        t.put_act_key(claim)?;
+        t.put_act_key(claim, session)?;
     }
     for (scope, key, iteration, ordinal) in &batch.released {
         let claim = read::act_key(t.c, FORMAT, scope, key)?;

@@ -5,8 +5,8 @@
 //! * make them durable in as few commits as the promise allows: one a read, two a write (the
 //!   intent before the request leaves, the outcome behind it), WAL and `synchronous=FULL`;
 //! * share commits among writers: one writer thread, the same number of sessions at once;
-//! * keep one append table with a unique (session, seq), and a table of claimed acts, so that two
-//!   calls cannot do the same act;
+//! * keep one append table with a unique (session number, seq), and a table of claimed acts, so that
+//!   two calls cannot do the same act;
 //! * send the same request to the same far side, with the same HTTP client and kept connections;
 //! * with [`Guest::Runs`]: run the guest in the product's sandbox, with a gate that does the above.
 //!

@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 /// As many as the product's writer takes into one commit.
 const GROUP_COMMIT_MAX: usize = 256;
 
-/// One row, its columns in the order of the table. `session_id` and `seq` are put in anew.
+/// One row, its columns in the order of the table. `session`, `session_id` and `seq` are put in
+/// anew.
 #[derive(Debug, Clone)]
 pub(crate) struct FloorRow(pub(crate) Vec<Value>);
 
@@ -78,7 +79,7 @@ impl Writer {
         connection.pragma_update(None, "synchronous", "FULL")?;
         let described: Vec<String> = columns.iter().map(|(n, t)| format!("{n} {t}")).collect();
         connection.execute_batch(&format!(
-            "CREATE TABLE events (id INTEGER PRIMARY KEY, {}, UNIQUE (session_id, seq)) STRICT;
+            "CREATE TABLE events (id INTEGER PRIMARY KEY, {}, UNIQUE (session, seq)) STRICT;
              CREATE TABLE acts (key TEXT PRIMARY KEY, session_id TEXT NOT NULL) WITHOUT ROWID;",
             described.join(", ")
         ))?;
@@ -124,6 +125,12 @@ impl Drop for Writer {
     }
 }
 
+/// A session's number, which the floor has in its name.
+fn number(session: &str) -> i64 {
+    let digits = session.trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.parse().unwrap_or(0)
+}
+
 fn run(connection: &Connection, names: &[String], inbox: &mpsc::Receiver<Job>) {
     let places = vec!["?"; names.len()].join(", ");
     let insert = format!(
@@ -131,7 +138,7 @@ fn run(connection: &Connection, names: &[String], inbox: &mpsc::Receiver<Job>) {
         names.join(", ")
     );
     let at = |name: &str| names.iter().position(|n| n == name).unwrap_or(0);
-    let (session_at, seq_at) = (at("session_id"), at("seq"));
+    let (number_at, session_at, seq_at) = (at("session"), at("session_id"), at("seq"));
     while let Ok(first) = inbox.recv() {
         let mut group = vec![first];
         while group.len() < GROUP_COMMIT_MAX
@@ -144,6 +151,7 @@ fn run(connection: &Connection, names: &[String], inbox: &mpsc::Receiver<Job>) {
             for job in group {
                 let mut statement = connection.prepare_cached(&insert)?;
                 for (i, row) in job.rows.iter_mut().enumerate() {
+                    row.0[number_at] = Value::Integer(number(&job.session));
                     row.0[session_at] = Value::Text(job.session.clone());
                     row.0[seq_at] = Value::Integer(job.first_seq as i64 + i as i64);
                     statement.execute(params_from_iter(&row.0))?;
