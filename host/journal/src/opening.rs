@@ -78,7 +78,7 @@ pub(crate) async fn load_whole(
 ) -> Result<Option<Newest>, JournalError> {
     let reading = store.read(id, Part::Whole).await?;
     let last = chain::check(id.as_str(), &reading)?;
-    let session = Session::fold(&decode(&reading.rows)?)?;
+    let session = Session::folded(decode(&reading.rows)?)?;
     Ok(session.map(|session| (session, last, 0)))
 }
 
@@ -95,7 +95,7 @@ fn from_snapshot(id: &SessionId, reading: &Reading) -> Result<Option<Newest>, St
     let last = chain::check(id.as_str(), reading)?;
     for record in decode(tail)? {
         // Such as the confirmation of a write that the snapshot has left out.
-        if session.apply(&record).is_err() {
+        if session.take(record).is_err() {
             return Ok(None);
         }
     }

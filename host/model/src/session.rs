@@ -9,7 +9,7 @@
 mod effect;
 mod frozen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use effect::{EffectEvent, EffectState, IllegalTransition};
@@ -150,6 +150,11 @@ impl CallState {
         Ok(())
     }
 
+    /// Whether it is not observed, or waits for a person.
+    fn is_open(&self) -> bool {
+        self.observed.is_none() || self.parked.is_some()
+    }
+
     /// The effect under a label.
     pub fn effect(&self, label: &str) -> Option<&EffectState> {
         self.effects.iter().find(|e| e.intent.label == label)
@@ -253,6 +258,9 @@ pub struct Session {
     /// A person abandoned a mismatch: the session cannot go on.
     pub abandoned: bool,
     pins: Arc<BTreeMap<String, usize>>,
+    /// The calls that are not observed, or wait for a person: what a session is doing is told by
+    /// these few, however long it is.
+    open: BTreeSet<Position>,
 }
 
 impl Session {
@@ -267,6 +275,7 @@ impl Session {
                 archived: Archived::default(),
                 last_seq: 1,
                 abandoned: false,
+                open: BTreeSet::new(),
             }),
             event => Err(IllegalEvent {
                 seq: record.seq,
@@ -274,6 +283,21 @@ impl Session {
                 why: "a session begins with session_started at seq 1".into(),
             }),
         }
+    }
+
+    /// The fold of all records of a session; none for no records. Takes what it keeps.
+    pub fn folded(
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<Option<Session>, IllegalEvent> {
+        let mut records = records.into_iter();
+        let Some(first) = records.next() else {
+            return Ok(None);
+        };
+        let mut session = Session::begin(&first)?;
+        for record in records {
+            session.take(record)?;
+        }
+        Ok(Some(session))
     }
 
     /// The fold of all records of a session; none for no records.
@@ -332,9 +356,20 @@ impl Session {
 
     /// The iteration to go on with: that of the first call without an observation, else the next.
     pub fn current_iteration(&self) -> u32 {
-        self.calls()
-            .find(|(_, c)| c.observed.is_none())
-            .map_or(self.iterations() + 1, |(p, _)| p.iteration)
+        self.unobserved()
+            .map_or(self.iterations() + 1, |p| p.iteration)
+    }
+
+    /// The first call without an observation.
+    fn unobserved(&self) -> Option<Position> {
+        let mut open = self.open_calls();
+        open.find(|(_, c)| c.observed.is_none()).map(|(p, _)| p)
+    }
+
+    /// The calls that are not observed, or wait for a person, in order.
+    fn open_calls(&self) -> impl Iterator<Item = (Position, &CallState)> {
+        let open = self.open.iter();
+        open.filter_map(|p| self.call(*p).map(|c| (*p, c)))
     }
 
     /// The approval of this id, with its call; none if its call is archived.
@@ -356,13 +391,13 @@ impl Session {
         if ended.is_some_and(|e| e.outcome == RunOutcome::Success) {
             return Status::Ended;
         }
-        if self.calls().any(|(_, c)| c.parked.is_some()) {
+        if self.open_calls().any(|(_, c)| c.parked.is_some()) {
             return Status::Parked;
         }
         let held = |c: &CallState| {
             c.observed.is_none() && c.approval.as_ref().is_some_and(|a| a.decision.is_none())
         };
-        if self.calls().any(|(_, c)| held(c)) {
+        if self.open_calls().any(|(_, c)| held(c)) {
             return Status::WaitingApproval;
         }
         match ended {
@@ -371,30 +406,45 @@ impl Session {
         }
     }
 
-    /// Applies the next event. The only way in which a session changes.
+    /// Applies the next event.
     pub fn apply(&mut self, record: &Record) -> Result<(), IllegalEvent> {
-        let illegal = |why: String| IllegalEvent {
-            seq: record.seq,
-            kind: record.event.kind(),
-            why,
-        };
-        if record.seq != self.last_seq + 1 {
+        self.take(record.clone())
+    }
+
+    /// Applies the next event, and keeps of it what counts. The only way in which a session
+    /// changes.
+    pub fn take(&mut self, record: Record) -> Result<(), IllegalEvent> {
+        let (seq, kind) = (record.seq, record.event.kind());
+        let illegal = |why: String| IllegalEvent { seq, kind, why };
+        if seq != self.last_seq + 1 {
             return Err(illegal(format!("seq {} was expected", self.last_seq + 1)));
         }
+        let position = record.event.position();
         self.fold_one(record).map_err(illegal)?;
-        self.last_seq = record.seq;
+        if let Some(position) = position {
+            self.look_after(position);
+        }
+        self.last_seq = seq;
         Ok(())
     }
 
-    fn fold_one(&mut self, record: &Record) -> Result<(), String> {
-        match &record.event {
+    /// Notes whether a call is open after an event about it.
+    fn look_after(&mut self, position: Position) {
+        match self.call(position) {
+            Some(call) if call.is_open() => drop(self.open.insert(position)),
+            _ => drop(self.open.remove(&position)),
+        }
+    }
+
+    fn fold_one(&mut self, record: Record) -> Result<(), String> {
+        match record.event {
             Event::SessionStarted(_) => Err("the session has begun already".into()),
             Event::RunStarted(started) => {
                 if self.status() == Status::Ended {
                     return Err("the session has ended".into());
                 }
                 self.runs.push(RunState {
-                    started: started.clone(),
+                    started,
                     began_at_ms: record.at_ms,
                     cost: UsdMicros(0),
                     ended: None,
@@ -408,7 +458,7 @@ impl Session {
             }
             Event::ModelFailed(_) => self.running().map(|_| ()),
             Event::RunEnded(ended) => {
-                self.running()?.ended = Some(ended.clone());
+                self.running()?.ended = Some(ended);
                 Ok(())
             }
             Event::ApprovalDecided(decided) => self.decide(decided),
@@ -416,7 +466,7 @@ impl Session {
             event => {
                 let position = event.position().ok_or("it names no call")?;
                 let call = self.call_mut(position)?;
-                apply_to_call(call, event, record)
+                apply_to_call(call, event, record.seq, record.at_ms)
             }
         }
     }
@@ -436,12 +486,12 @@ impl Session {
             .ok_or_else(|| format!("there is no call {position}"))
     }
 
-    fn take_turn(&mut self, turn: &Turn) -> Result<(), String> {
+    fn take_turn(&mut self, turn: Turn) -> Result<(), String> {
         self.running()?;
         if turn.iteration != self.iterations() + 1 {
             return Err(format!("iteration {} was expected", self.iterations() + 1));
         }
-        if let Some((position, _)) = self.calls().find(|(_, c)| c.observed.is_none()) {
+        if let Some(position) = self.unobserved() {
             return Err(format!("call {position} is not observed yet"));
         }
         if turn
@@ -453,14 +503,19 @@ impl Session {
             return Err("the ordinals of its calls are not 0, 1, 2, ...".into());
         }
         self.running()?.cost += turn.cost;
+        let positions = turn.calls.iter().map(|c| Position {
+            iteration: turn.iteration,
+            ordinal: c.ordinal,
+        });
+        self.open.extend(positions);
         self.turns.push(Arc::new(TurnState {
-            turn: turn.clone(),
             calls: turn.calls.iter().cloned().map(CallState::new).collect(),
+            turn,
         }));
         Ok(())
     }
 
-    fn decide(&mut self, decided: &ApprovalDecided) -> Result<(), String> {
+    fn decide(&mut self, decided: ApprovalDecided) -> Result<(), String> {
         let call = self.call_mut(decided.position)?;
         let state = call
             .approval
@@ -470,15 +525,16 @@ impl Session {
         if state.decision.is_some() {
             return Err(format!("approval {} is decided already", decided.id));
         }
-        state.decision = Some(decided.clone());
+        state.decision = Some(decided);
         Ok(())
     }
 
-    fn resolve(&mut self, resolved: &ParkResolved) -> Result<(), String> {
+    fn resolve(&mut self, resolved: ParkResolved) -> Result<(), String> {
         let call = self.call_mut(resolved.position)?;
         let parked = call.parked.take().ok_or("the call is not parked")?;
-        call.resolution = Some(resolved.clone());
-        match (&mut call.observed, &resolved.resolution) {
+        let resolution = resolved.resolution.clone();
+        call.resolution = Some(resolved);
+        match (&mut call.observed, resolution) {
             // The loop has not seen the call yet: the dispatcher observes it from here.
             (None, Resolution::NotDone) => {
                 call.found_not_done(parked.reason)
@@ -515,7 +571,7 @@ fn pins_of(started: &SessionStarted) -> Arc<BTreeMap<String, usize>> {
     )
 }
 
-fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result<(), String> {
+fn apply_to_call(call: &mut CallState, event: Event, seq: u64, at_ms: u64) -> Result<(), String> {
     let confirming = matches!(
         event,
         Event::Probed(Probed {
@@ -535,7 +591,7 @@ fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result
                 return Err("the call has an approval already".into());
             }
             call.approval = Some(ApprovalState {
-                approval: approval.clone(),
+                approval,
                 decision: None,
                 consumed: false,
             });
@@ -548,19 +604,19 @@ fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result
             if read.index as usize != call.reads.len() {
                 return Err(format!("read {} was expected", call.reads.len()));
             }
-            call.reads.push(read.clone());
+            call.reads.push(read);
         }
-        Event::IntentRecorded(intent) => intend(call, intent, record.at_ms)?,
+        Event::IntentRecorded(intent) => intend(call, &intent, at_ms)?,
         Event::OutcomeRecorded(recorded) => {
             let settled = EffectEvent::Settled {
-                recorded,
-                at_ms: record.at_ms,
+                recorded: &recorded,
+                at_ms,
             };
             call.one_effect(&recorded.label, settled)
                 .map_err(|e| e.to_string())?;
         }
         Event::Probed(probed) => match probed.purpose {
-            ProbePurpose::Recovery => call.last_probe = Some(probed.clone()),
+            ProbePurpose::Recovery => call.last_probe = Some(probed),
             ProbePurpose::Confirm => {
                 call.confirmed = matches!(probed.finding, Finding::Once { .. });
             }
@@ -571,14 +627,14 @@ fn apply_to_call(call: &mut CallState, event: &Event, record: &Record) -> Result
                 .map_err(|e| e.to_string())?;
         }
         Event::Observed(observed) => {
-            call.observed = Some(observed.clone());
-            call.observed_seq = record.seq;
+            call.observed = Some(observed);
+            call.observed_seq = seq;
         }
         Event::Parked(parked) => {
             if call.parked.is_some() {
                 return Err("the call is parked already".into());
             }
-            call.parked = Some(parked.clone());
+            call.parked = Some(parked);
         }
         other => return Err(format!("{} is not about a call", other.kind())),
     }

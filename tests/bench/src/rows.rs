@@ -32,7 +32,7 @@ pub(crate) fn fold(id: &SessionId, reading: &Reading) -> anyhow::Result<Session>
         .iter()
         .map(codec::decode)
         .collect::<Result<Vec<_>, _>>()?;
-    Session::fold(&records)?.context("a session without events")
+    Session::folded(records)?.context("a session without events")
 }
 
 /// The text that a row's event is decoded from.

@@ -5,6 +5,7 @@
 //! parked. Whoever needs their text (the prompt), or asks the far side about them, reads the
 //! events.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ impl Frozen {
 
 /// Whether nothing about a turn can change any more, but a confirmation at the far side.
 fn is_over(turn: &TurnState) -> bool {
-    let over = |c: &CallState| c.observed.is_some() && c.parked.is_none();
+    let over = |c: &CallState| !c.is_open();
     !turn.calls.is_empty() && turn.calls.iter().all(over)
 }
 
@@ -59,7 +60,7 @@ impl Session {
 
     /// The session that was frozen, with its first event.
     pub fn thaw(started: SessionStarted, frozen: Frozen) -> Session {
-        Session {
+        let mut session = Session {
             pins: pins_of(&started),
             started: Arc::new(started),
             runs: frozen.runs,
@@ -67,6 +68,13 @@ impl Session {
             archived: frozen.archived,
             last_seq: frozen.last_seq,
             abandoned: frozen.abandoned,
-        }
+            open: BTreeSet::new(),
+        };
+        session.open = session
+            .calls()
+            .filter(|(_, c)| c.is_open())
+            .map(|(position, _)| position)
+            .collect();
+        session
     }
 }
