@@ -13,7 +13,8 @@
 use std::num::NonZeroUsize;
 
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    Strategy,
 };
 
 use crate::limits;
@@ -91,6 +92,13 @@ fn pool() -> PoolingAllocationConfig {
     pool.max_tables_per_component(limits::TABLES);
     pool.max_memory_size(limits::MEMORY_BYTES);
     pool.table_elements(limits::TABLE_ELEMENTS);
+    // Where the kernel says which pages an instance has written (Linux 6.7), those are wiped in
+    // place, and not given back to the system and faulted in again by the next instance.
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Yes);
+        pool.linear_memory_keep_resident(limits::KEPT_MEMORY_BYTES);
+        pool.table_keep_resident(limits::KEPT_TABLE_BYTES);
+    }
     pool
 }
 

@@ -35,6 +35,13 @@ pub const CORE_INSTANCES: u32 = 64;
 /// the memory of all runs together.
 pub const CONCURRENT_RUNS: u32 = 64;
 
+/// Bytes of a linear memory of which the written pages stay with its slot when a run ends, wiped. A
+/// Rust tool has its stack in the first MiB and its data behind it, and writes a tenth of that.
+pub const KEPT_MEMORY_BYTES: usize = 2 * 1024 * 1024;
+
+/// The same of a table: 2,000 elements, a Rust tool's.
+pub const KEPT_TABLE_BYTES: usize = 16 * 1024;
+
 /// Bytes that one host call may make the host allocate for what the guest passes in. Must hold a
 /// request body and its headers. Stops the cheap trick of passing one large list again and again;
 /// wasmtime's own default is 128 MiB.
