@@ -1,11 +1,9 @@
 //! The same act again: the stored result, a conflict, or in flight. Nothing runs.
 
-use std::sync::Arc;
-
-use stoplog_journal::{ActKeyRow, ActKeyState, JournalError, Observation, SessionJournal, codec};
+use stoplog_journal::{ActKeyRow, ActKeyState, JournalError, Observation, codec};
 use stoplog_model::event::{CallResult, Observed};
 use stoplog_model::outcome::{Disposition, ErrorCode, ToolError};
-use stoplog_model::{Position, Reason, SessionId};
+use stoplog_model::{Reason, SessionId};
 
 use crate::dispatcher::{Dispatched, Dispatcher, Passage};
 
@@ -16,12 +14,9 @@ impl Dispatcher {
     /// Looks the call's act up. `None`: nobody else has claimed it, the call may run.
     pub(crate) async fn act_done_before(
         &self,
-        journal: &Arc<SessionJournal>,
-        position: Position,
+        passage: &Passage,
     ) -> Result<Option<Observation>, JournalError> {
-        let Some(passage) = self.passage(journal, position) else {
-            return Ok(None);
-        };
+        let (journal, position) = (&passage.journal, passage.position);
         let Some(act) = &passage.act_key else {
             return Ok(None);
         };
@@ -36,7 +31,7 @@ impl Dispatcher {
         if own {
             return Ok(None);
         }
-        match self.observe_claimed(&passage, &row).await? {
+        match self.observe_claimed(passage, &row).await? {
             Dispatched::Observed(observation) => Ok(Some(observation)),
             Dispatched::Waits(_) => Ok(None),
         }
@@ -49,7 +44,7 @@ impl Dispatcher {
         passage: &Passage,
         row: &ActKeyRow,
     ) -> Result<Dispatched, JournalError> {
-        let digest = stoplog_policy::judge::args_digest(&passage.call);
+        let digest = &passage.args_digest;
         let same = row.tool == passage.call.call.tool && row.args_digest == digest.as_str();
         let refused = |code, reason, message: String| {
             (

@@ -13,7 +13,7 @@ use stoplog_model::key::{ActKey, CallKey};
 use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, ToolError};
 use stoplog_model::port::{Clock, Entry, Returned, Runner};
 use stoplog_model::session::CallState;
-use stoplog_model::{ApprovalId, Position, Reason, Session};
+use stoplog_model::{ApprovalId, Digest, Position, Reason, Session};
 use stoplog_policy::{ApprovalRules, Clearance, Facts, Judgement, judge};
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +70,7 @@ pub(crate) struct Passage {
     pub(crate) call: CallState,
     pub(crate) header_key: String,
     pub(crate) act_key: Option<ActKey>,
+    pub(crate) args_digest: Digest,
 }
 
 impl Passage {
@@ -150,10 +151,13 @@ impl Dispatcher {
                     return Ok(Dispatched::Waits(Wait::Approval(approval)));
                 }
                 Judged::By(Judgement::Hold { why }) => {
-                    if let Some(observation) = self.act_done_before(journal, position).await? {
+                    let Some(passage) = self.passage(journal, position) else {
+                        return Ok(Dispatched::Waits(Wait::Parked(Reason::UnknownTool)));
+                    };
+                    if let Some(observation) = self.act_done_before(&passage).await? {
                         return Ok(Dispatched::Observed(observation));
                     }
-                    return self.ask_approval(journal, position, why).await;
+                    return self.ask_approval(&passage, why).await;
                 }
                 Judged::By(Judgement::Clear(clearance)) => {
                     return self.run(journal, position, clearance).await;
@@ -192,7 +196,7 @@ impl Dispatcher {
         position: Position,
         clearance: Clearance,
     ) -> Result<Dispatched, JournalError> {
-        let Some(mut passage) = self.passage(journal, position) else {
+        let Some(mut passage) = self.cleared(journal, &clearance) else {
             let error = ToolError::of_host(
                 ErrorCode::Internal,
                 Reason::UnknownTool,
@@ -204,7 +208,7 @@ impl Dispatcher {
                 .await;
         };
         if passage.call.effects.is_empty()
-            && let Some(observation) = self.act_done_before(journal, position).await?
+            && let Some(observation) = self.act_done_before(&passage).await?
         {
             return Ok(Dispatched::Observed(observation));
         }
@@ -233,6 +237,7 @@ impl Dispatcher {
             Some(Passage {
                 journal: journal.clone(),
                 position,
+                args_digest: stoplog_policy::judge::args_digest(&call),
                 pin,
                 call,
                 header_key,
@@ -241,20 +246,35 @@ impl Dispatcher {
         })
     }
 
+    /// The same of a call that was judged: its keys and its digest are known.
+    fn cleared(&self, journal: &Arc<SessionJournal>, clearance: &Clearance) -> Option<Passage> {
+        let position = clearance.position();
+        let (call, pin) = journal.read(|session| {
+            let call = session.call(position)?;
+            Some((call.clone(), session.pin(&call.call.tool)?.clone()))
+        })?;
+        Some(Passage {
+            journal: journal.clone(),
+            position,
+            pin,
+            call,
+            header_key: clearance.header_key().to_owned(),
+            act_key: clearance.act_key().cloned(),
+            args_digest: clearance.args_digest().clone(),
+        })
+    }
+
     /// The packet for a person, and the wait for it. The preview is the tool's own, made with
     /// read-only rights; a tool that cannot preview still asks, and says why.
     async fn ask_approval(
         &self,
-        journal: &Arc<SessionJournal>,
-        position: Position,
+        passage: &Passage,
         why: String,
     ) -> Result<Dispatched, JournalError> {
-        let Some(passage) = self.passage(journal, position) else {
-            return Ok(Dispatched::Waits(Wait::Parked(Reason::UnknownTool)));
-        };
-        let preview = self.preview(&passage).await;
+        let (journal, position) = (&passage.journal, passage.position);
+        let preview = self.preview(passage).await;
         let now_ms = self.clock.now_ms();
-        let args_digest = stoplog_policy::judge::args_digest(&passage.call);
+        let args_digest = passage.args_digest.clone();
         let session = journal.read(|s| s.started.session.clone());
         let id = ApprovalId::derived(&session, position, &args_digest);
         let approval = Approval {

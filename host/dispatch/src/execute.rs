@@ -176,7 +176,7 @@ impl Dispatcher {
             result,
             key: passage.header_key.clone(),
             act_key: passage.act_key.clone(),
-            args_digest: stoplog_policy::judge::args_digest(&passage.call),
+            args_digest: passage.args_digest.clone(),
             started_at_ms,
             latency_ms: 0,
             timed_out: false,

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use stoplog_model::Digest;
-use stoplog_model::contract::Contract;
 use stoplog_model::event::Pin;
 
 /// Schema complaints told at most: the first few say what is wrong.
 const MAX_PROBLEMS: usize = 4;
 
-/// The compiled schemas of a contract.
+/// The compiled schemas of a contract. The pin is that of a session that asked: the sessions that a
+/// host begins share it, and one look at its address then tells that it is the same.
 struct Compiled {
-    contract: Contract,
+    pin: Arc<Pin>,
     pair: Arc<Pair>,
 }
 
@@ -30,14 +30,14 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    fn pair(&self, pin: &Pin) -> Result<Arc<Pair>, String> {
+    fn pair(&self, pin: &Arc<Pin>) -> Result<Arc<Pair>, String> {
         let mut compiled = self
             .compiled
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let of_component = compiled.entry(pin.component.clone()).or_default();
-        let known = of_component.iter().find(|c| c.contract == pin.contract);
-        if let Some(known) = known {
+        let of_component = compiled.get(&pin.component).map_or(&[][..], Vec::as_slice);
+        let is_it = |c: &&Compiled| Arc::ptr_eq(&c.pin, pin) || c.pin.contract == pin.contract;
+        if let Some(known) = of_component.iter().find(is_it) {
             return Ok(known.pair.clone());
         }
         let compile = |schema: &Value| {
@@ -47,15 +47,16 @@ impl Schemas {
             input: compile(&pin.contract.input_schema)?,
             output: compile(&pin.contract.output_schema)?,
         });
+        let of_component = compiled.entry(pin.component.clone()).or_default();
         of_component.push(Compiled {
-            contract: pin.contract.clone(),
+            pin: pin.clone(),
             pair: pair.clone(),
         });
         Ok(pair)
     }
 
     /// Why an input breaks its schema, if it does.
-    pub(crate) fn input_problem(&self, pin: &Pin, input: &Value) -> Option<String> {
+    pub(crate) fn input_problem(&self, pin: &Arc<Pin>, input: &Value) -> Option<String> {
         match self.pair(pin) {
             Ok(pair) => problems(&pair.input, input),
             Err(broken) => Some(broken),
@@ -63,7 +64,7 @@ impl Schemas {
     }
 
     /// The output of a tool as a value, or why it breaks its schema.
-    pub(crate) fn output(&self, pin: &Pin, text: &str) -> Result<Value, String> {
+    pub(crate) fn output(&self, pin: &Arc<Pin>, text: &str) -> Result<Value, String> {
         let value: Value =
             serde_json::from_str(text).map_err(|e| format!("the output is not JSON: {e}"))?;
         match problems(&self.pair(pin)?.output, &value) {
@@ -74,7 +75,7 @@ impl Schemas {
 }
 
 /// Why a text is not an output of this tool, if it is not.
-pub fn output_problem(pin: &Pin, text: &str) -> Option<String> {
+pub fn output_problem(pin: &Arc<Pin>, text: &str) -> Option<String> {
     Schemas::default().output(pin, text).err()
 }
 
