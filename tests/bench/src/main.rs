@@ -55,6 +55,10 @@ use crate::far::FarSide;
 use crate::host::Parts;
 use crate::report::Measure;
 
+/// The `stoplog` command's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is measured when nothing is named: all but pruning and the soak, which take long.
 const ALL: [&str; 10] = [
     "commits",
