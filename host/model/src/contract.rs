@@ -9,6 +9,7 @@ use crate::disclosure;
 use crate::id::ToolName;
 use crate::key::KeyScope;
 use crate::reason::Reason;
+use crate::schema_size;
 
 /// Longest description for the model, in characters: it is paid for in every turn.
 pub const MAX_DESCRIPTION_CHARS: usize = 4096;
@@ -225,6 +226,7 @@ fn object_schema(field: &str, text: &str) -> Result<Value, ContractError> {
     if schema.get("type") != Some(&Value::from("object")) {
         return Err(wrong(field, "the schema must have \"type\": \"object\""));
     }
+    schema_size::check(&schema).map_err(|e| wrong(field, e))?;
     disclosure::check(&schema).map_err(|undecided| ContractError {
         reason: Reason::ToolFieldUndecided,
         field: format!("{field}, {}", undecided.path),
