@@ -45,7 +45,7 @@ async fn send(
     let log = CallLog::default();
     let mut outlet = Outlet::new(
         Arc::clone(&gate) as Arc<dyn Gate>,
-        Requests::default(),
+        Traffic::default(),
         log.clone(),
     );
     let mut last = Err(Error::LoopDetected);
