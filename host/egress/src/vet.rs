@@ -6,6 +6,8 @@
 //!   were checked: they are the only ones that will be connected to.
 //! * If one address of a name is private, the name is refused, also when others are public: which
 //!   one is taken would be chance.
+//! * A name that is granted as private is still never a metadata service: that needs a grant of the
+//!   address itself.
 //! * The most specific grant that covers origin, path and method counts.
 //!
 //! What may go wrong: the name does not resolve, or too slowly. That is `NotSent`.
@@ -17,7 +19,7 @@ use stoplog_model::{EffectError, Reason, Request};
 use url::{Host, Url};
 
 use crate::Egress;
-use crate::address::private_network;
+use crate::address::{is_metadata, private_network};
 use crate::grant::{Grant, Origin, has_user_info};
 use crate::limits::{
     MAX_HEADER_BYTES, MAX_HEADERS, MAX_REQUEST_BYTES, MAX_URL_BYTES, RESOLVE_TIMEOUT,
@@ -179,9 +181,11 @@ impl Egress {
             Some(Host::Domain(name)) => self.resolve(name).await?,
             None => return Err(no_origin(url)),
         };
-        if !grant.allow_private {
-            for address in &found {
-                if let Some(network) = private_network(*address) {
+        let is_name = matches!(url.host(), Some(Host::Domain(_)));
+        for address in &found {
+            if let Some(network) = private_network(*address) {
+                let is_meant = grant.allow_private && !(is_name && is_metadata(*address));
+                if !is_meant {
                     return Err(EffectError::denied(
                         Reason::AddressPrivate,
                         format!("{} is at {address} ({network})", origin.host),

@@ -1,12 +1,14 @@
 //! A fixed budget of mutated seeds for each target, the same in every run: what a fuzzer would do,
 //! where no fuzzer is installed. A failure prints the input.
+//!
+//! `STOPLOG_BUDGET=1000000 STOPLOG_SEED=7 cargo test -p stoplog-targets --test budget` spends more.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use stoplog_targets::{ALL, Target};
 
 /// Inputs for each target.
-const BUDGET: u32 = 3_000;
+const BUDGET: u64 = 10_000;
 /// Changes that are made to a seed at most.
 const CHANGES: u32 = 6;
 
@@ -122,8 +124,12 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 fn spend(&(name, target): &Target) {
     let seeds = seeds(name);
     assert!(!seeds.is_empty(), "{name} has no seeds");
-    let mut dice = Dice(0x5eed ^ name.len() as u64);
-    for round in 0..BUDGET {
+    let number = |variable: &str, otherwise: u64| match std::env::var(variable) {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => otherwise,
+    };
+    let mut dice = Dice(number("STOPLOG_SEED", 0x5eed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    for round in 0..number("STOPLOG_BUDGET", BUDGET) {
         let seed = &seeds[dice.below(seeds.len())];
         let other = &seeds[dice.below(seeds.len())];
         // The seeds themselves come first.
@@ -162,4 +168,20 @@ fn seeds_are_what_the_readers_read() {
 
 fn stoplog_model_event(text: &[u8]) -> bool {
     serde_json::from_slice::<stoplog_model::event::Event>(text).is_ok()
+}
+
+/// `cargo fuzz` has each target that this suite has.
+#[test]
+fn each_target_has_its_fuzzer() {
+    let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).expect("a manifest");
+    for (name, _) in ALL {
+        let file = fuzz.join(format!("fuzz_targets/{name}.rs"));
+        let source = std::fs::read_to_string(&file).expect("a fuzzer");
+        assert!(
+            source.contains(&format!("stoplog_targets::{name}(")),
+            "{name}"
+        );
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+    }
 }

@@ -55,7 +55,11 @@ async fn components_of_chance_are_answered() {
         // It was validated and compiled, and only then found to have no functions.
         compiled += usize::from(error.message.contains("no function"));
     }
-    assert!(compiled > 0, "none came as far as the compiler");
+    println!(
+        "{compiled} of {} came as far as the compiler",
+        components.len()
+    );
+    assert!(compiled >= 100, "only {compiled}");
 }
 
 /// A component that is nearly a tool: one byte of it is another, anywhere.

@@ -89,7 +89,8 @@ fn what_grows_in_the_guest_is_bounded() -> anyhow::Result<()> {
     changes_nothing("recurser", &[("x", Error("sandbox_trap", "out of bounds"))])?;
     changes_nothing("glutton", &[("x", Error("sandbox_limit", "memory"))])?;
     let resources = || Error("sandbox_limit", "resources");
-    changes_nothing("handle_hoarder", &[("x", resources())])?;
+    let lent = Error("sandbox_limit", "handles");
+    changes_nothing("handle_hoarder", &[("x", resources()), ("poll", lent)])?;
     changes_nothing("header_hoarder", &[("x", resources())])?;
     changes_nothing("body_hoarder", &[("x", resources())])
 }
@@ -195,6 +196,31 @@ fn who_performs_when_its_call_has_ended_leaves_no_doubt() -> anyhow::Result<()> 
         arrived <= 1 && intents == arrived && outcomes == arrived,
         "{arrived} arrived, {intents} intents, {outcomes} outcomes"
     );
+    ensure!(world.sql("SELECT * FROM open_intents")?.is_empty());
+    Ok(())
+}
+
+/// The far side is at it when the guest traps. The request is not cut off: the act is done once, and
+/// its outcome is recorded. What the guest would have said is found by its probe, or a person is
+/// asked; the model is told of no failure.
+#[test]
+fn who_traps_in_the_middle_of_an_effect_does_not_cut_it_off() -> anyhow::Result<()> {
+    let world = World::new(bins!(), &["late_poster"])?;
+    world.script(&[&[("late_poster", "traps")]])?;
+    world.far.misbehave("delay_before", 1, 4_000)?;
+    let run = world.host(&World::run_args())?;
+    ensure!(matches!(run.code, Some(0 | 3)), "{run:?}");
+    let seen = observed(&world)?;
+    ensure!(
+        seen.iter().all(|s| s["result"]["err"].is_null()),
+        "{seen:?}"
+    );
+    let keys = world.far.keys("/acts")?;
+    ensure!(
+        !keys.is_empty() && keys.iter().all(|k| k == &keys[0]),
+        "{keys:?}"
+    );
+    ensure!(world.far.acts_done()? == 1, "{}", world.far.acts_done()?);
     ensure!(world.sql("SELECT * FROM open_intents")?.is_empty());
     Ok(())
 }

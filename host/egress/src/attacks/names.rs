@@ -84,6 +84,34 @@ async fn special_addresses_need_the_operators_word() {
     }
 }
 
+/// Granted as private a name may be at home; but whoever controls it does not get the machine's own
+/// rights from the metadata service.
+#[tokio::test]
+async fn a_name_granted_as_private_is_never_the_metadata_service() {
+    let url = "http://nimbus.internal/";
+    let private = [grant(url).with_private()];
+    for (answer, expected) in [
+        ("127.0.0.1", "ok"),
+        ("10.0.0.1", "ok"),
+        ("100.64.0.1", "ok"),
+        ("fd12::1", "ok"),
+        ("64:ff9b::808:808", "ok"),
+        ("169.254.169.254", "address_private"),
+        ("169.254.170.2", "address_private"),
+        ("168.63.129.16", "address_private"),
+        ("100.100.100.200", "address_private"),
+        ("192.0.0.192", "address_private"),
+        ("fd00:ec2::254", "address_private"),
+        ("fe80::a9fe:a9fe", "address_private"),
+        ("::ffff:169.254.169.254", "address_private"),
+        ("64:ff9b::a9fe:a9fe", "address_private"),
+        ("10.0.0.1 169.254.169.254", "address_private"),
+    ] {
+        let found = word(&egress(&[answer]), &get(url), &private).await;
+        assert_eq!(found, expected, "{answer}");
+    }
+}
+
 /// Spellings of 127.0.0.1 and of the metadata service. Whatever a parser makes of them, they are
 /// not let out, and never taken for a name that a resolver is asked for.
 #[tokio::test]

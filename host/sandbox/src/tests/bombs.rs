@@ -111,3 +111,14 @@ fn instances_of_instances_are_counted_before_they_are_made() {
     assert_eq!(error.reason, Reason::ToolNotComponent, "{error}");
     assert!(error.message.contains("instan"), "{error}");
 }
+
+/// An answer of 1 GiB, which is more than the guest has: nothing of it is copied.
+#[tokio::test]
+async fn an_answer_beyond_the_guests_memory_is_a_trap() {
+    let call = "(call $ok (i32.const 0) (i32.const 1073741824))";
+    let ran = run_pure(call, 5_000).await;
+    match ran.result {
+        Err(RunError::Trapped(why)) => assert!(why.contains("out of bounds"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}

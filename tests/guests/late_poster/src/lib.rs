@@ -1,11 +1,14 @@
-//! Begins a POST with a plain client and returns without waiting for it: whatever became of the
-//! request, the host must know.
+//! Begins a POST with a plain client and returns without waiting for it, or traps while it is under
+//! way: whatever became of the request, the host must know.
 
 use far::Act;
 use std::mem;
 use stoplog_sdk::prelude::*;
+use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{Fields, Method, OutgoingBody, OutgoingRequest, Scheme};
+
+const LONG_NS: u64 = 2_000_000_000;
 
 #[output]
 struct Begun {
@@ -20,15 +23,24 @@ struct Begun {
     key = "act_{name}", scope = tenant,
     keeps_keys = true,
     egress = ["http://far.internal"],
-    probe = cannot_ask,
+    probe = probe,
 )]
 fn late_poster(input: Act, _: Permit) -> Result<Begun, ToolError> {
     begin(&input).map_err(|()| ToolError::internal("the request could not be built"))?;
+    if input.name == "traps" {
+        // The far side is at it by now, and far from done.
+        subscribe_duration(LONG_NS).block();
+        panic!("in the middle of {}", input.name);
+    }
     Ok(Begun { begun: true })
 }
 
-fn cannot_ask(_: Act, _: &str) -> Result<Finding<Begun>, ToolError> {
-    Ok(Finding::Unknown)
+fn probe(_: Act, key: &str) -> Result<Finding<Begun>, ToolError> {
+    Ok(match far::acts(key)?.len() {
+        0 => Finding::Absent,
+        1 => Finding::Once(Begun { begun: true }),
+        several => Finding::Several(several as u32),
+    })
 }
 
 fn begin(act: &Act) -> Result<(), ()> {
