@@ -54,7 +54,7 @@ pub fn guest(name: &str) -> PathBuf {
 }
 
 /// A tool that worlds have, and how it is accepted.
-const TOOLS: [(&str, Option<&str>); 22] = [
+const TOOLS: &[(&str, Option<&str>)] = &[
     ("keyed", Some("external")),
     ("probed", Some("external")),
     ("neither", Some("external")),
@@ -76,6 +76,24 @@ const TOOLS: [(&str, Option<&str>); 22] = [
     ("dice", None),
     ("liar", Some("external")),
     ("headstrong", Some("external")),
+    ("sleeper", None),
+    ("recurser", None),
+    ("handle_hoarder", None),
+    ("shouter", None),
+    ("random_glutton", None),
+    ("annotator", None),
+    ("talker", None),
+    ("body_hoarder", None),
+    ("header_hoarder", None),
+    ("crawler", None),
+    ("permit_thief", Some("external")),
+    ("double_splitter", Some("external")),
+    ("late_poster", Some("external")),
+    ("fickle", Some("external")),
+    ("header_forger", Some("external")),
+    ("clock_watcher", None),
+    ("snoop", None),
+    ("confider", Some("external")),
     ("issue_refund", Some("irreversible")),
 ];
 

@@ -88,6 +88,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "stoplog-vfs",
         ],
     ),
+    // Whatever reads bytes of others.
+    (
+        "stoplog-targets",
+        &[
+            "stoplog-model",
+            "stoplog-journal",
+            "stoplog-egress",
+            "stoplog-sandbox",
+            "stoplog-dispatch",
+            "stoplog",
+        ],
+    ),
     ("stoplog-sdk-macros", &[]),
     ("stoplog-sdk", &["stoplog-sdk-macros"]),
     ("stoplog-guest-build", &[]),

@@ -51,6 +51,19 @@ const V6: [(Ipv6Net, &str); 15] = [
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast"),
 ];
 
+/// Where clouds tell a machine who it is, and hand out its rights. A name that is granted as private
+/// is still never one of them: who controls the name would have those rights.
+const METADATA_V4: [Ipv4Net; 4] = [
+    v4([169, 254, 0, 0], 16),
+    v4([168, 63, 129, 16], 32),
+    v4([100, 100, 100, 200], 32),
+    v4([192, 0, 0, 192], 32),
+];
+const METADATA_V6: [Ipv6Net; 2] = [
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128),
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+];
+
 const V6_PUBLIC: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
 const fn v4(o: [u8; 4], prefix: u8) -> Ipv4Net {
@@ -76,6 +89,23 @@ pub fn private_network(address: IpAddr) -> Option<&'static str> {
             .find(|(net, _)| net.contains(&address))
             .map(|(_, name)| *name)
             .or_else(|| (!V6_PUBLIC.contains(&address)).then_some("not global unicast")),
+    }
+}
+
+/// Whether this is a metadata service, also in the notations that carry an IPv4 address.
+pub(crate) fn is_metadata(address: IpAddr) -> bool {
+    let is_v4 = |address: Ipv4Addr| METADATA_V4.iter().any(|net| net.contains(&address));
+    match address {
+        IpAddr::V4(address) => is_v4(address),
+        IpAddr::V6(address) => {
+            let [.., high, low] = address.segments();
+            let [a, b] = high.to_be_bytes();
+            let [c, d] = low.to_be_bytes();
+            let carries = private_network(IpAddr::V6(address))
+                .is_some_and(|name| name.starts_with("IPv4-") || name.contains("NAT64"));
+            (carries && is_v4(Ipv4Addr::new(a, b, c, d)))
+                || METADATA_V6.iter().any(|net| net.contains(&address))
+        }
     }
 }
 

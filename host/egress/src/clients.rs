@@ -47,6 +47,9 @@ pub(crate) struct Clients {
     plain: Client,
     providers_plain: Client,
     kept: Mutex<VecDeque<(Key, Client)>>,
+    /// Whom the tests trust instead of the system's certificates.
+    #[cfg(test)]
+    trusted: Option<rustls::ClientConfig>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -73,7 +76,34 @@ impl Clients {
             plain,
             providers_plain,
             kept: Mutex::default(),
+            #[cfg(test)]
+            trusted: None,
         })
+    }
+
+    /// The same, trusting one certificate and no other.
+    #[cfg(test)]
+    pub(crate) fn trusting(
+        connect_timeout: Duration,
+        roots: rustls::RootCertStore,
+    ) -> Result<Clients, EgressError> {
+        let trusted = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Clients {
+            trusted: Some(trusted),
+            ..Clients::new(connect_timeout)?
+        })
+    }
+
+    /// What every client over TLS is made from.
+    fn base_tls(&self) -> ClientBuilder {
+        let base = base(self.connect_timeout);
+        #[cfg(test)]
+        if let Some(trusted) = &self.trusted {
+            return base.tls_backend_preconfigured(trusted.clone());
+        }
+        base
     }
 
     /// For http URLs with an address as host.
@@ -110,7 +140,7 @@ impl Clients {
             kept.push_back(entry);
             return Ok(client);
         }
-        let client = built(shape(base(self.connect_timeout)))?;
+        let client = built(shape(self.base_tls()))?;
         if kept.len() >= MAX_PINNED_CLIENTS {
             kept.pop_front();
         }

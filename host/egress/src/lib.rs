@@ -25,6 +25,8 @@
 //! tool may write at all is decided before; `Vetted` only says whether the method is safe.
 
 mod address;
+#[cfg(test)]
+mod attacks;
 mod clients;
 mod error;
 mod grant;

@@ -88,7 +88,7 @@ impl Egress {
         deadline: Duration,
         extra: &[(String, String)],
     ) -> Outcome {
-        let names = vetted.secrets.iter().map(String::as_str);
+        let names = vetted.scrubbed.iter().map(String::as_str);
         let scrubber = Scrubber::new(&self.inner.secrets, names);
         let outcome = match tokio::time::timeout(deadline, self.exchange(&vetted, key, extra)).await
         {
@@ -157,11 +157,14 @@ impl Egress {
     ) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &vetted.request.headers {
-            let value = self.inner.secrets.fill(value.as_bytes());
-            let (name, value) = header(name, &value)?;
+            let filled = self.inner.secrets.fill(value.as_bytes());
+            let has_secret = filled != value.as_bytes();
+            let (name, mut value) = header(name, &filled)?;
+            // No log of a library below prints it, and HTTP/2 keeps it out of its tables.
+            value.set_sensitive(has_secret);
             headers.append(name, value);
         }
-        if !vetted.secrets.is_empty() {
+        if !vetted.scrubbed.is_empty() {
             // An answer that is compressed could not be scrubbed.
             let identity = HeaderValue::from_static("identity");
             headers.insert(http::header::ACCEPT_ENCODING, identity);

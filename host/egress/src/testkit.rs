@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,6 +45,12 @@ pub(crate) enum Reply {
     CloseLater(String, usize),
     /// Writes nothing, and holds the connection.
     Hang,
+    /// Writes the first text, and then the second again and again, until nobody takes it.
+    Endless(String, String),
+    /// Writes this a byte at a time, with a pause behind each.
+    Drip(String, Duration),
+    /// Writes these bytes.
+    Bytes(Vec<u8>),
 }
 
 /// A whole answer.
@@ -122,6 +129,22 @@ async fn serve<F: Fn(&Seen, usize) -> Reply>(
                 return;
             }
             Reply::Hang => std::future::pending().await,
+            Reply::Endless(text, again) => {
+                let _ = stream.write_all(text.as_bytes()).await;
+                while stream.write_all(again.as_bytes()).await.is_ok() {}
+                return;
+            }
+            Reply::Drip(text, pause) => {
+                for byte in text.bytes() {
+                    if stream.write_all(&[byte]).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            Reply::Bytes(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+            }
         }
     }
 }

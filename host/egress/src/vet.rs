@@ -6,6 +6,8 @@
 //!   were checked: they are the only ones that will be connected to.
 //! * If one address of a name is private, the name is refused, also when others are public: which
 //!   one is taken would be chance.
+//! * A name that is granted as private is still never a metadata service: that needs a grant of the
+//!   address itself.
 //! * The most specific grant that covers origin, path and method counts.
 //!
 //! What may go wrong: the name does not resolve, or too slowly. That is `NotSent`.
@@ -17,16 +19,17 @@ use stoplog_model::{EffectError, Reason, Request};
 use url::{Host, Url};
 
 use crate::Egress;
-use crate::address::private_network;
+use crate::address::{is_metadata, private_network};
 use crate::grant::{Grant, Origin, has_user_info};
 use crate::limits::{
     MAX_HEADER_BYTES, MAX_HEADERS, MAX_REQUEST_BYTES, MAX_URL_BYTES, RESOLVE_TIMEOUT,
 };
 use crate::secret::{placeholders, url_placeholders};
 
-/// Headers that the host alone writes, in lower case. `proxy-` as a prefix is refused too. The
-/// method overrides are among them because a GET of a read tool must not turn into a DELETE.
-const RESERVED: [&str; 16] = [
+/// Headers that the host alone writes, in lower case. The method overrides are among them because a
+/// GET of a read tool must not turn into a DELETE, and those of the URL because a grant ends with
+/// its path.
+const RESERVED: [&str; 17] = [
     "host",
     "idempotency-key",
     "content-length",
@@ -39,11 +42,22 @@ const RESERVED: [&str; 16] = [
     "expect",
     "http2-settings",
     "forwarded",
-    "x-forwarded-host",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
 ];
+
+/// Beginnings of such names.
+const RESERVED_PREFIXES: [&str; 2] = ["proxy-", "x-forwarded-"];
+
+/// Whether a header belongs to the host. CGI, WSGI and others read `_` as `-`: a far side would
+/// take `Idempotency_Key` for the key.
+fn is_reserved(lower: &str) -> bool {
+    let dashed = lower.replace('_', "-");
+    RESERVED.contains(&dashed.as_str()) || RESERVED_PREFIXES.iter().any(|p| dashed.starts_with(p))
+}
 
 /// A request that may leave: once, to the addresses that were checked.
 #[derive(Debug)]
@@ -54,6 +68,8 @@ pub struct Vetted {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Names of the secrets in it.
     pub(crate) secrets: Vec<String>,
+    /// Names of all secrets that its tool may use: they are taken out of the answer.
+    pub(crate) scrubbed: Vec<String>,
 }
 
 impl Vetted {
@@ -121,6 +137,7 @@ impl Egress {
             origin,
             addresses,
             secrets,
+            scrubbed: allowed_secrets.to_vec(),
         })
     }
 
@@ -164,9 +181,11 @@ impl Egress {
             Some(Host::Domain(name)) => self.resolve(name).await?,
             None => return Err(no_origin(url)),
         };
-        if !grant.allow_private {
-            for address in &found {
-                if let Some(network) = private_network(*address) {
+        let is_name = matches!(url.host(), Some(Host::Domain(_)));
+        for address in &found {
+            if let Some(network) = private_network(*address) {
+                let is_meant = grant.allow_private && !(is_name && is_metadata(*address));
+                if !is_meant {
                     return Err(EffectError::denied(
                         Reason::AddressPrivate,
                         format!("{} is at {address} ({network})", origin.host),
@@ -250,7 +269,7 @@ fn check_headers(headers: &[(String, String)]) -> Result<(), EffectError> {
             return Err(reserved(format!("`{name:?}` is not the name of a header")));
         }
         let lower = name.to_ascii_lowercase();
-        if RESERVED.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+        if is_reserved(&lower) {
             return Err(reserved(format!(
                 "the header `{lower}` belongs to the host"
             )));

@@ -9,6 +9,7 @@ use crate::disclosure;
 use crate::id::ToolName;
 use crate::key::KeyScope;
 use crate::reason::Reason;
+use crate::schema_size;
 
 /// Longest description for the model, in characters: it is paid for in every turn.
 pub const MAX_DESCRIPTION_CHARS: usize = 4096;
@@ -20,6 +21,11 @@ pub const MAX_ACT_KEY_BYTES: usize = 200;
 pub const MAX_TIMEOUT_MS: u32 = 600_000;
 /// Longest settling time, in milliseconds: an hour. Recovery waits for it.
 pub const MAX_SETTLES_WITHIN_MS: u32 = 3_600_000;
+
+/// Origins, and secrets, that a tool may ask for: a person reads them all before they accept it.
+pub const MAX_WISHES: usize = 64;
+/// Longest origin or name of a secret, in bytes.
+pub const MAX_WISH_BYTES: usize = 512;
 
 /// How the host names what a call does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +125,12 @@ impl Contract {
             let problem = format!("at most {MAX_SETTLES_WITHIN_MS}");
             return Err(wrong("settles-within-ms", problem));
         }
+        for (field, wishes) in [
+            ("egress", &described.egress),
+            ("secrets", &described.secrets),
+        ] {
+            check_wishes(field, wishes)?;
+        }
         let input_schema = object_schema("input-schema", &described.input_schema)?;
         let output_schema = object_schema("output-schema", &described.output_schema)?;
         match (&described.key, class.writes()) {
@@ -209,10 +221,32 @@ fn push_plain(key: &mut String, text: &str) {
     }
 }
 
+/// A list that a person can read, of texts that hide nothing.
+fn check_wishes(field: &str, wishes: &[String]) -> Result<(), ContractError> {
+    if wishes.len() > MAX_WISHES {
+        let problem = format!("{} of them; at most {MAX_WISHES}", wishes.len());
+        return Err(wrong(field, problem));
+    }
+    let readable = |w: &&String| {
+        (1..=MAX_WISH_BYTES).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_graphic())
+    };
+    match wishes.iter().find(|w| !readable(w)) {
+        None => Ok(()),
+        Some(_) => {
+            let problem =
+                format!("each has 1 to {MAX_WISH_BYTES} characters of ASCII, and no white space");
+            Err(wrong(field, problem))
+        }
+    }
+}
+
 fn is_version(text: &str) -> bool {
     let core = text.split(['-', '+']).next().unwrap_or("");
     let parts: Vec<&str> = core.split('.').collect();
     text.len() <= 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+'))
         && parts.len() == 3
         && parts
             .iter()
@@ -225,6 +259,7 @@ fn object_schema(field: &str, text: &str) -> Result<Value, ContractError> {
     if schema.get("type") != Some(&Value::from("object")) {
         return Err(wrong(field, "the schema must have \"type\": \"object\""));
     }
+    schema_size::check(&schema).map_err(|e| wrong(field, e))?;
     disclosure::check(&schema).map_err(|undecided| ContractError {
         reason: Reason::ToolFieldUndecided,
         field: format!("{field}, {}", undecided.path),

@@ -19,6 +19,7 @@ pub mod money;
 pub mod outcome;
 pub mod port;
 pub mod reason;
+pub mod schema_size;
 pub mod session;
 pub mod turn;
 

@@ -94,6 +94,8 @@ reasons! {
     HeaderReserved "header_reserved" "leave host, idempotency-key, content-length and hop-by-hop headers to the host";
     /// A secret is not declared or not bound.
     SecretMissing "secret_missing" "declare the secret in the contract and bind it in stoplog.toml";
+    /// Others than its owner can read a secret's file.
+    SecretExposed "secret_exposed" "chmod 600 the file, and think about a new secret";
     /// A permit was used twice, or a label was.
     PermitSpent "permit_spent" "use `split` with a new label for each further effect";
     /// The request or response is too large, or there are too many.

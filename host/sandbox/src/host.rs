@@ -6,7 +6,6 @@
 //! * What leaves, leaves through the gate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use stoplog_model::effect::{EffectError, Request};
 use stoplog_model::key::MAIN_LABEL;
@@ -20,6 +19,7 @@ use crate::bindings::{context, effects, types};
 use crate::calllog::CallLog;
 use crate::http::Outlet;
 use crate::limits;
+use crate::traffic::Traffic;
 use crate::virtual_world::{ClockView, Dice, VirtualClock};
 
 /// The label of the permit that `undo` gets. A tool cannot split it off: an undo under the key of
@@ -36,24 +36,6 @@ pub(crate) struct LimitHit(pub(crate) String);
 #[expect(unreachable_pub, reason = "the generated code re-exports it")]
 pub struct Permit {
     label: String,
-}
-
-/// Counts requests, effects and plain ones together.
-#[derive(Clone, Default)]
-pub(crate) struct Requests(Arc<AtomicU32>);
-
-impl Requests {
-    /// Takes one, or says why there is none.
-    pub(crate) fn take(&self) -> Result<(), String> {
-        if self.0.fetch_add(1, Ordering::Relaxed) < limits::REQUESTS {
-            Ok(())
-        } else {
-            Err(format!(
-                "request_limit: more than {} requests in one call",
-                limits::REQUESTS
-            ))
-        }
-    }
 }
 
 /// Memory and tables of all instances of a run, counted together.
@@ -129,7 +111,7 @@ pub(crate) struct Call {
     dice: Dice,
     gate: Arc<dyn Gate>,
     info: CallInfo,
-    requests: Requests,
+    traffic: Traffic,
     log: CallLog,
     pub(crate) annotations: Vec<(String, String)>,
     pub(crate) bounds: Bounds,
@@ -150,17 +132,17 @@ impl Call {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        let requests = Requests::default();
+        let traffic = Traffic::default();
         Call {
             wasi,
             http,
-            outlet: Outlet::new(Arc::clone(&gate), requests.clone(), log.clone()),
+            outlet: Outlet::new(Arc::clone(&gate), traffic.clone(), log.clone()),
             table,
             clock: VirtualClock::new(info.started_at_ms),
             dice: Dice::new(seed),
             gate,
             info,
-            requests,
+            traffic,
             log,
             annotations: Vec::new(),
             bounds: Bounds::default(),
@@ -312,7 +294,8 @@ impl effects::Host for Call {
         request: effects::Request,
     ) -> wasmtime::Result<Result<effects::Response, effects::EffectError>> {
         let permit = self.table.delete(permit)?;
-        let request = match self.requests.take().and_then(|()| normal(request)) {
+        let sent = self.traffic.take().and_then(|()| normal(request));
+        let request = match sent.and_then(|r| self.traffic.pass(r.body.len()).map(|()| r)) {
             Ok(request) => request,
             Err(why) => return Ok(Err(effects::EffectError::Denied(why))),
         };
@@ -324,6 +307,9 @@ impl effects::Host for Call {
                     response.body.len(),
                     limits::RESPONSE_BODY_BYTES
                 )))
+            }
+            Ok(response) if let Err(why) = self.traffic.pass(response.body.len()) => {
+                Err(effects::EffectError::Unanswered(why))
             }
             Ok(response) => Ok(effects::Response {
                 status: response.status,

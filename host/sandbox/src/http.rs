@@ -3,7 +3,7 @@
 //! Invariants:
 //! * No sender is compiled in: this is the only implementation of `send_request`, and all it can
 //!   do is call [`Gate::fetch`].
-//! * A body is collected whole, and bounded, before anything is asked of the gate. A guest that
+//! * A body is collected whole, bounded and counted as it comes, before anything is asked of the gate. A guest that
 //!   drops its body half written has sent nothing.
 //!
 //! It runs on a task of its own, so a guest may wait for several answers at once. Dropping the
@@ -15,14 +15,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use stoplog_model::effect::{EffectError, Request, Response};
 use stoplog_model::port::Gate;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::calllog::CallLog;
-use crate::host::Requests;
 use crate::limits;
+use crate::traffic::Traffic;
 
 type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Result<(http::Response<WasiBody>, Done), Error>;
@@ -30,17 +30,13 @@ type Answer = Result<(http::Response<WasiBody>, Done), Error>;
 /// The way out of `wasi:http`.
 pub(crate) struct Outlet {
     gate: Arc<dyn Gate>,
-    requests: Requests,
+    traffic: Traffic,
     log: CallLog,
 }
 
 impl Outlet {
-    pub(crate) fn new(gate: Arc<dyn Gate>, requests: Requests, log: CallLog) -> Outlet {
-        Outlet {
-            gate,
-            requests,
-            log,
-        }
+    pub(crate) fn new(gate: Arc<dyn Gate>, traffic: Traffic, log: CallLog) -> Outlet {
+        Outlet { gate, traffic, log }
     }
 }
 
@@ -50,6 +46,10 @@ impl WasiHttpHooks for Outlet {
         false
     }
 
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        limits::BODY_CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -57,15 +57,19 @@ impl WasiHttpHooks for Outlet {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
         let gate = Arc::clone(&self.gate);
-        let requests = self.requests.clone();
+        let traffic = self.traffic.clone();
         let log = self.log.clone();
         Box::new(async move {
-            let request = collect(request).await?;
+            let request = collect(request, &traffic).await.inspect_err(|error| {
+                log.line("stoplog", &format!("a request was not sent: {error}"));
+            })?;
             let what = format!("{} {}", request.method, request.path());
-            if let Err(why) = requests.take() {
+            let denied = |why: String| {
                 log.line("stoplog", &format!("{what}: {why}"));
-                return Err(Error::HttpRequestDenied);
-            }
+                Error::HttpRequestDenied
+            };
+            traffic.take().map_err(denied)?;
+            let _turn = traffic.turn().await;
             let response = gate.fetch(request).await.map_err(|error| {
                 // The guest's HTTP library has no words for it: the log has.
                 log.line("stoplog", &format!("{what}: {error}"));
@@ -75,14 +79,18 @@ impl WasiHttpHooks for Outlet {
                     EffectError::Unanswered(_) => Error::ConnectionTerminated,
                 }
             })?;
+            if let Err(why) = traffic.pass(response.body.len()) {
+                log.line("stoplog", &format!("{what}: {why}"));
+                return Err(Error::HttpResponseBodySize(None));
+            }
             let done: Done = Box::new(async { Ok(()) });
             Ok((answer(response)?, done))
         })
     }
 }
 
-async fn collect(request: http::Request<WasiBody>) -> Result<Request, Error> {
-    let (parts, body) = request.into_parts();
+async fn collect(request: http::Request<WasiBody>, traffic: &Traffic) -> Result<Request, Error> {
+    let (parts, mut body) = request.into_parts();
     let mut headers = Vec::new();
     for (name, value) in &parts.headers {
         // Checked against the body by wasmtime already, and the host's to set.
@@ -92,24 +100,24 @@ async fn collect(request: http::Request<WasiBody>) -> Result<Request, Error> {
         let value = std::str::from_utf8(value.as_bytes()).map_err(|_| Error::HttpProtocolError)?;
         headers.push((name.as_str().to_owned(), value.to_owned()));
     }
-    let body = Limited::new(body, limits::REQUEST_BODY_BYTES)
-        .collect()
-        .await
-        .map_err(|e| {
-            if e.is::<LengthLimitError>() {
-                Error::HttpRequestBodySize(Some(limits::REQUEST_BODY_BYTES as u64))
-            } else {
-                match e.downcast::<Error>() {
-                    Ok(error) => *error,
-                    Err(other) => Error::InternalError(Some(other.to_string())),
-                }
-            }
-        })?;
+    let mut collected = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are dropped: the gate has no place for them.
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        let fits = collected.len() + data.len() <= limits::REQUEST_BODY_BYTES;
+        if !fits || traffic.pass(data.len()).is_err() {
+            let most = limits::REQUEST_BODY_BYTES as u64;
+            return Err(Error::HttpRequestBodySize(Some(most)));
+        }
+        collected.extend_from_slice(&data);
+    }
     Ok(Request {
         method: parts.method.as_str().to_ascii_uppercase(),
         url: parts.uri.to_string(),
         headers,
-        body: body.to_bytes().to_vec(),
+        body: collected,
     })
 }
 

@@ -18,6 +18,7 @@ mod linker;
 mod loader;
 mod run;
 mod runner;
+mod traffic;
 mod virtual_world;
 
 pub use cache::Origin;

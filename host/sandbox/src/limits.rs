@@ -48,8 +48,9 @@ pub const KEPT_TABLE_BYTES: usize = 16 * 1024;
 pub const HOSTCALL_BYTES: usize = 16 * 1024 * 1024;
 
 /// Resources (streams, pollables, requests, permits) that a run may hold at once. Stops a guest
-/// that never drops a handle.
-pub const RESOURCES: usize = 4_096;
+/// that never drops a handle. Each may stand for a map of headers ([`HEADER_BYTES`]) or a third of
+/// a body that is not sent yet ([`BODY_CHUNK_BYTES`]), so it bounds those too: 64 MiB of either.
+pub const RESOURCES: usize = 1_024;
 
 /// Handles in the component's own tables. Stops the same, on the other side of the border.
 pub const HANDLES: usize = 8_192;
@@ -72,6 +73,19 @@ pub const RESPONSE_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes of the headers of one request or response, in memory. Servers take 8 to 64 KiB.
 pub const HEADER_BYTES: usize = 64 * 1024;
+
+/// Bytes that the host takes of a body before anybody reads them; it holds two or three such pieces
+/// of each body. Stops a guest that fills thousands of bodies and sends none: wasmtime's own default
+/// is 1 MiB, which was 2.7 GiB of the host's memory in one call.
+pub const BODY_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes of all bodies of a run together, requests and responses: a guest may hold them all. Stops
+/// a guest that stays below the limit of one body and has [`REQUESTS`] of them.
+pub const TRAFFIC_BYTES: usize = 64 * 1024 * 1024;
+
+/// Requests of a run that are under way at once; more wait for their turn. Bounds the answers that
+/// the host holds before they are counted.
+pub const REQUESTS_AT_ONCE: usize = 8;
 
 /// Requests of a run, effects and plain ones together. Stops a loop that hammers the far side.
 pub const REQUESTS: u32 = 64;

@@ -155,9 +155,8 @@ fn check_file(bytes: &[u8]) -> Result<(), LoadError> {
     let problem = match binary::preamble(bytes) {
         _ if bytes.is_empty() => "the file is empty. Name the built component".to_owned(),
         _ if bytes.len() > limits::COMPONENT_BYTES => format!(
-            "the component has {} bytes, at most {} are taken. Leave out debug information \
+            "the component is too large: at most {} bytes are taken. Leave out debug information \
              (`strip = true`) and libraries that are not needed",
-            bytes.len(),
             limits::COMPONENT_BYTES
         ),
         Preamble::Component => return Ok(()),

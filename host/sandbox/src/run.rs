@@ -323,6 +323,13 @@ fn run_error(error: &wasmtime::Error, hit: Option<String>, timeout_ms: u64) -> R
             "host call: at most {mib} MiB may be passed to the host"
         ));
     }
+    if cause.contains("total size of fields exceeds limit") {
+        let kib = limits::HEADER_BYTES >> 10;
+        return RunError::Limit(format!("headers: at most {kib} KiB in one request"));
+    }
+    if cause.contains("store handle limit exceeded") {
+        return RunError::Limit(format!("handles: at most {} at once", limits::HANDLES));
+    }
     cause = cause.lines().next().unwrap_or_default().to_owned();
     cut(&mut cause, 300);
     RunError::Trapped(cause)

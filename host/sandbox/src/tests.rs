@@ -1,5 +1,6 @@
 //! Runs of small guests: what a run gives back, and what stops one that does not end well.
 
+mod bombs;
 pub(crate) mod guests;
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -169,10 +170,14 @@ async fn limits_have_names() {
             "(call $rand_bytes (i64.const 4294967296) (i32.const 3072)) (unreachable)",
             "random",
         ),
-        // Recursion without end: `call` has index 6 among the functions.
         (
-            "(call 6 (local.get 0) (local.get 1)) (drop) (call 6 (i32.const 0) (i32.const 0))",
+            "(call $call (local.get 0) (local.get 1)) (drop) (call $call (i32.const 0) (i32.const 0))",
             "stack",
+        ),
+        // Resources of its own, which cost the host a handle each.
+        (
+            "(loop $l (drop (call $new (i32.const 0))) (br $l)) (unreachable)",
+            "handles",
         ),
     ] {
         match run_pure(body, 10_000).await.result {

@@ -4,6 +4,7 @@
 //! knows is an error too, so a typo never silently means the default.
 
 mod retention;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::error::CliError;
 
 pub use retention::Kept;
 pub(crate) use retention::parse_age;
+pub use secrets::SecretSource;
 
 /// Where a host keeps its data if nobody says otherwise, beside the configuration.
 const DEFAULT_DATA_DIR: &str = "data";
@@ -51,7 +53,7 @@ struct File {
     #[serde(default)]
     tools: BTreeMap<String, ToolSection>,
     #[serde(default)]
-    secrets: BTreeMap<String, Spanned<SecretSection>>,
+    secrets: BTreeMap<String, Spanned<secrets::Section>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,12 +110,6 @@ struct ToolSection {
     hold_when: Vec<Spanned<String>>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SecretSection {
-    env: String,
-}
-
 /// Which model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelConfig {
@@ -166,8 +162,8 @@ pub struct Config {
     pub rules: ApprovalRules,
     /// Grants by tool.
     pub grants: BTreeMap<String, Vec<Grant>>,
-    /// Environment variables that hold secrets, by the secret's name.
-    pub secrets: BTreeMap<String, String>,
+    /// Where the values of secrets are, by the secret's name.
+    pub secrets: BTreeMap<String, SecretSource>,
 }
 
 struct Source<'a> {
@@ -223,11 +219,7 @@ impl Config {
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
             grants: grants(&source, &file.grant)?,
-            secrets: file
-                .secrets
-                .into_iter()
-                .map(|(n, s)| (n, s.into_inner().env))
-                .collect(),
+            secrets: secrets::check(&source, base, file.secrets)?,
         })
     }
 }

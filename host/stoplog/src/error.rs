@@ -61,7 +61,7 @@ impl CliError {
             Some(
                 ConfigNotFound | ConfigInvalid | LockInvalid | ToolNotComponent | ToolClassUnclear
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
-                | ToolChanged | ToolMissing | ToolClassNotAccepted,
+                | ToolChanged | ToolMissing | ToolClassNotAccepted | SecretExposed,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt

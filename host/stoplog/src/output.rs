@@ -28,10 +28,13 @@ pub(crate) fn json_line(value: &Value) {
     let _ = writeln!(std::io::stdout(), "{value}");
 }
 
-/// Prints a line to standard error.
+/// Prints lines to standard error. Nothing in them may steer a terminal or hide: a message names
+/// what a component imports, and its author chose that.
 pub(crate) fn note(text: impl AsRef<str>) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+    for line in text.as_ref().lines() {
+        let _ = writeln!(std::io::stderr(), "{}", make_readable(line));
+    }
 }
 
 /// Prints an error to standard error.

@@ -89,3 +89,54 @@ fn filled_keys_are_plain_and_bounded() {
     );
     assert!(contract.fill_key(&json!({"order_id": "1"})).is_err());
 }
+
+#[test]
+fn wishes_are_few_and_readable() {
+    let check = |egress: Vec<String>, secrets: Vec<String>| {
+        let asks = Described {
+            egress,
+            secrets,
+            ..described(Some("r_{order_id}"))
+        };
+        Contract::check(asks, Class::Irreversible)
+            .map(|_| ())
+            .map_err(|e| e.field)
+    };
+    let fine = || vec!["https://api.example.com/v1/".to_owned(); MAX_WISHES];
+    assert_eq!(check(fine(), vec!["TOKEN".to_owned()]), Ok(()));
+    let many = vec!["A".to_owned(); MAX_WISHES + 1];
+    assert_eq!(check(many.clone(), vec![]), Err("egress".to_owned()));
+    assert_eq!(check(vec![], many), Err("secrets".to_owned()));
+    for bad in [
+        "",
+        "a b",
+        "a\u{1b}[2J",
+        "https://\u{430}pi.example.com/",
+        &"x".repeat(513),
+    ] {
+        assert_eq!(
+            check(vec![bad.to_owned()], vec![]),
+            Err("egress".to_owned()),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn a_version_steers_no_terminal() {
+    for (version, fits) in [
+        ("1.2.3-rc.1+b", true),
+        ("1.2.3-\u{1b}[2J", false),
+        ("1.2.3 ", false),
+    ] {
+        let given = Described {
+            version: version.to_owned(),
+            ..described(Some("r_{order_id}"))
+        };
+        assert_eq!(
+            Contract::check(given, Class::Irreversible).is_ok(),
+            fits,
+            "{version:?}"
+        );
+    }
+}

@@ -45,7 +45,7 @@ async fn send(
     let log = CallLog::default();
     let mut outlet = Outlet::new(
         Arc::clone(&gate) as Arc<dyn Gate>,
-        Requests::default(),
+        Traffic::default(),
         log.clone(),
     );
     let mut last = Err(Error::LoopDetected);
@@ -138,4 +138,15 @@ async fn sizes_and_numbers_are_bounded() {
     assert!(matches!(response, Err(Error::HttpRequestDenied)));
     assert_eq!(seen.len(), limits::REQUESTS as usize);
     assert!(log.contains("request_limit"), "{log}");
+}
+
+/// Each body is within its own limit; together they are not.
+#[tokio::test]
+async fn bodies_of_one_run_are_counted_over_all_its_requests() {
+    let most = limits::TRAFFIC_BYTES / limits::REQUEST_BODY_BYTES;
+    let body = vec![0; limits::REQUEST_BODY_BYTES];
+    let (response, seen, log) = send(body, fine(), most as u32 + 1).await;
+    assert!(matches!(response, Err(Error::HttpRequestBodySize(_))));
+    assert!((1..=most).contains(&seen.len()), "{}", seen.len());
+    assert!(log.contains("was not sent"), "{log}");
 }

@@ -116,6 +116,12 @@ const LIBC: &str = r#"
 /// address of 8 bytes of zeros followed by room for a pointer and a length. `describe` has the
 /// other body, 84 bytes of a contract.
 pub(crate) fn pure(call: &str, describe: &str) -> Vec<u8> {
+    pure_with("", call, describe)
+}
+
+/// The same, with more in its core module: tables, segments, functions. They come behind the
+/// imports. `$new` makes a resource of the component's own.
+pub(crate) fn pure_with(more: &str, call: &str, describe: &str) -> Vec<u8> {
     parse(&format!(
         r#"(component {TYPES} {LIBC} {WASI}
 (core module $M
@@ -125,13 +131,18 @@ pub(crate) fn pure(call: &str, describe: &str) -> Vec<u8> {
   (import "wasi" "now" (func $now (param i32)))
   (import "wasi" "block" (func $block (param i32)))
   (import "wasi" "subscribe" (func $subscribe (param i64) (result i32)))
+  (import "own" "new" (func $new (param i32) (result i32)))
+  {more}
   (func $ok (param i32 i32) (result i32)
     (i32.store (i32.const 1032) (local.get 0)) (i32.store (i32.const 1036) (local.get 1))
     (i32.const 1024))
-  (func (export "call") (param $at i32) (param $len i32) (result i32) {call})
+  (func $call (export "call") (param $at i32) (param $len i32) (result i32) {call})
   (func (export "describe") (result i32) {describe}))
+(type $own (resource (rep i32)))
+(core func $new (canon resource.new $own))
 (core instance $m (instantiate $M
   (with "libc" (instance $libc))
+  (with "own" (instance (export "new" (func $new))))
   (with "wasi" (instance (export "rand" (func $rand)) (export "rand-bytes" (func $rand_bytes))
     (export "now" (func $now)) (export "block" (func $block))
     (export "subscribe" (func $subscribe))))))

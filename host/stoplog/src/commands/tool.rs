@@ -1,11 +1,13 @@
 //! `tool check|add|list`.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::json;
 use stoplog_model::contract::ContractError;
 use stoplog_model::{Class, Contract, Reason};
+use stoplog_sandbox::limits::COMPONENT_BYTES;
 use stoplog_sandbox::{Inspection, Sandbox, Settings, inspect};
 use stoplog_store::DataDir;
 
@@ -28,9 +30,16 @@ pub(super) async fn run(context: &Context, command: Tool) -> Result<Exit, CliErr
     }
 }
 
+/// The bytes of a file, but for those that no component has: one byte too many is refused as well
+/// as a terabyte.
 fn read(file: &Path) -> Result<Vec<u8>, CliError> {
-    fs::read(file)
-        .map_err(|e| CliError::new(Reason::ToolMissing, format!("{}: {e}", file.display())))
+    let missing =
+        |e: io::Error| CliError::new(Reason::ToolMissing, format!("{}: {e}", file.display()));
+    let mut bytes = Vec::new();
+    fs::File::open(file)
+        .and_then(|f| f.take(COMPONENT_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .map_err(missing)?;
+    Ok(bytes)
 }
 
 fn at(file: &Path, error: CliError) -> CliError {

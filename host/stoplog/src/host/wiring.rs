@@ -115,11 +115,8 @@ pub(crate) fn egress(config: &Config) -> Result<Egress, CliError> {
         )
     };
     let mut secrets = Secrets::new();
-    for (name, variable) in &config.secrets {
-        let value = std::env::var(variable).map_err(|_| {
-            let message = format!("secret `{name}`: the variable {variable} is not set");
-            CliError::new(Reason::SecretMissing, message)
-        })?;
+    for (name, place) in &config.secrets {
+        let value = place.read(name)?;
         secrets
             .bind(name, value)
             .map_err(|e| invalid(e.to_string()))?;
