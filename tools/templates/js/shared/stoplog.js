@@ -4,6 +4,13 @@
 // component is built, so a field without a disclosure or a key that names no field is an error
 // of the build, not of a call.
 
+import { log as write } from "stoplog:tool/context@0.1.0";
+
+/** Writes to the call's log: "debug", "info", "warn" or "error". */
+export function log(message, level = "info") {
+  write(level, String(message));
+}
+
 /** A failed call, for the model to read: `throw new ToolError("not-found", "no order 4711")`. */
 export class ToolError extends Error {
   /**
@@ -114,6 +121,11 @@ const line = (answer) => answer.line ?? String(answer.url).split(/[?#]/)[0];
 
 /** Class 0: computes, and reaches nothing. */
 export function pure(spec) {
+  // Its component has no standard output.
+  const say = (level) => (...words) => log(words.join(" "), level);
+  globalThis.console = {
+    debug: say("debug"), log: say("info"), info: say("info"), warn: say("warn"), error: say("error"),
+  };
   const reading = run("internal");
   return { about: about(spec), pureTool: { call: (input) => reading(spec.call, input) } };
 }
@@ -159,8 +171,8 @@ export function about(spec, owed = []) {
 export function run(otherwise) {
   return (act, input, ...rest) => {
     const fail = (error) => {
-      console.error(error?.stack ? `${error}\n${error.stack}` : String(error));
       if (error instanceof ToolError) throw told(error);
+      log(error?.stack ? `${error}\n${error.stack}` : error, "error");
       if (error instanceof TypeError && /NetworkError|fetch/i.test(error.message)) {
         throw told(new ToolError("transient", `no answer: ${error.message}`));
       }

@@ -6,6 +6,7 @@ build, not of a call. Outside a component all of it can be imported, for unit te
 """
 
 import dataclasses
+import io
 import json
 import sys
 import traceback
@@ -46,6 +47,24 @@ class ToolError(Exception):
             raise ValueError(f"{code!r} is none of {', '.join(CODES)}")
         self.code, self.message, self.hint = code, message, hint
         self.retry_after_ms, self.aftermath = retry_after_ms, aftermath
+
+
+def log(message, level="info"):
+    """Writes to the call's log: debug, info, warn or error."""
+    if context is not None:
+        context.log(context.Level[level.upper()], str(message))
+
+
+class _Log(io.TextIOBase):
+    """Where `print` writes in class 0, whose component has no standard output."""
+
+    _line = ""
+
+    def write(self, text):
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            log(line)
+        return len(text)
 
 
 def secret(name):
@@ -262,6 +281,8 @@ def found(outputs):
 
 def pure(**facts):
     """Class 0: computes, and reaches nothing."""
+    if context is not None:
+        sys.stdout = sys.stderr = _Log()
     return _tool(facts)
 
 
@@ -331,8 +352,9 @@ class _Tool:
         try:
             return self.functions[name](_read(self.input, json.loads(input)), *rest)
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
             told = error if isinstance(error, ToolError) else _of_client(error)
+            if told is not error:
+                log("".join(traceback.format_exception(error)), "error")
             if told is None:
                 if self.contract["key"] is not None:
                     raise
@@ -347,7 +369,9 @@ def _of_client(error):
     response = getattr(error, "response", None)
     if response is not None:
         return _of_status(line, response.status_code, response.headers, effect=False)
-    if isinstance(error, OSError):
+    # niquests lets errors of the urllib3 in it through.
+    package = type(error).__module__.partition(".")[0]
+    if isinstance(error, OSError) or package in ("urllib3", "urllib3_future"):
         return ToolError("transient", f"{line} got no answer: {type(error).__name__}")
     return None
 
