@@ -120,7 +120,7 @@ impl Dispatcher {
             }
             None => {}
         }
-        if let Some(label) = gate.unvisited().first() {
+        if let Some(label) = gate.missed() {
             let what = format!("the effect `{label}` was sent before, and is not asked for now");
             let parked = self.park(passage, Reason::Nondeterministic, what).await?;
             return Ok(Executed::Over(parked));

@@ -174,21 +174,23 @@ impl CallGate {
         self.inner.state().stop.clone()
     }
 
-    /// Labels of effects that are recorded and in force, and that the rerun did not ask for.
-    pub(crate) fn unvisited(&self) -> Vec<String> {
-        let state = self.inner.state();
+    /// The label of an effect that is recorded and in force, and that the rerun did not ask for.
+    pub(crate) fn missed(&self) -> Option<String> {
+        self.inner.state().missed()
+    }
+}
+
+impl State {
+    /// The label of an effect that is recorded and in force, and that this run did not ask for yet.
+    fn missed(&self) -> Option<String> {
         let missed = |e: &&EffectState| {
             !e.void
                 && e.intent.label != UNDO_LABEL
                 && (e.earlier_doubt || !matches!(e.outcome, Some(Outcome::NotSent { .. })))
-                && !state.visited.contains(&e.intent.label)
+                && !self.visited.contains(&e.intent.label)
         };
-        state
-            .effects
-            .iter()
-            .filter(missed)
-            .map(|e| e.intent.label.clone())
-            .collect()
+        let label = |e: &EffectState| e.intent.label.clone();
+        self.effects.iter().find(missed).map(label)
     }
 }
 
@@ -238,7 +240,9 @@ impl Inner {
             .await
     }
 
-    /// Replay, or send? Decided by what is recorded under the label.
+    /// Replay, or send? Decided by what is recorded under the label. A rerun asks for all that is
+    /// recorded before it asks for anything new; one that does not is another call, and what it
+    /// asks for does not leave.
     fn plan(&self, label: &str, request: &Request) -> Result<Plan, EffectError> {
         let mut state = self.state();
         state.visited.insert(label.to_owned());
@@ -248,7 +252,16 @@ impl Inner {
             .find(|e| e.intent.label == label)
             .cloned()
         else {
-            return Ok(Plan::Send(1));
+            return match state.missed().filter(|_| !self.undoing) {
+                None => Ok(Plan::Send(1)),
+                Some(missed) => {
+                    let what = format!(
+                        "the effect `{label}`, {} {}, is new, where `{missed}` was asked for before",
+                        request.method, request.url
+                    );
+                    Err(self.diverge(&mut state, what))
+                }
+            };
         };
         let again = Plan::Send(effect.intent.attempt + 1);
         // An undo that was answered with success is not undone twice: it is replayed.

@@ -3,8 +3,11 @@
 //! Invariants:
 //! * No sender is compiled in: this is the only implementation of `send_request`, and all it can
 //!   do is call [`Gate::fetch`].
-//! * A body is collected whole, bounded and counted as it comes, before anything is asked of the gate. A guest that
-//!   drops its body half written has sent nothing.
+//! * A body is collected whole, bounded and counted as it comes, before anything is asked of the
+//!   gate. A guest that drops its body half written has sent nothing.
+//! * Requests that may change something reach the gate one after another, in the order in which
+//!   the guest made them, each when the one before is answered or given up. So an event loop with
+//!   several under way makes the same record in every run, whichever body is complete first.
 //!
 //! It runs on a task of its own, so a guest may wait for several answers at once. Dropping the
 //! store drops that task; the gate sends on tasks of the host, so nothing is cut off midway.
@@ -16,8 +19,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use stoplog_model::class::is_safe_method;
 use stoplog_model::effect::{EffectError, Request, Response};
 use stoplog_model::port::Gate;
+use tokio::sync::oneshot;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::calllog::CallLog;
@@ -32,11 +37,42 @@ pub(crate) struct Outlet {
     gate: Arc<dyn Gate>,
     traffic: Traffic,
     log: CallLog,
+    /// Ends when the last request that may change something is over.
+    last: Option<oneshot::Receiver<()>>,
 }
 
 impl Outlet {
     pub(crate) fn new(gate: Arc<dyn Gate>, traffic: Traffic, log: CallLog) -> Outlet {
-        Outlet { gate, traffic, log }
+        Outlet {
+            gate,
+            traffic,
+            log,
+            last: None,
+        }
+    }
+
+    /// A place behind all requests made before that may change something.
+    fn queue(&mut self) -> Place {
+        let (over, last) = oneshot::channel();
+        Place {
+            before: self.last.replace(last),
+            _over: over,
+        }
+    }
+}
+
+/// A place in the queue; the next one's turn comes when it is dropped.
+struct Place {
+    before: Option<oneshot::Receiver<()>>,
+    _over: oneshot::Sender<()>,
+}
+
+impl Place {
+    async fn turn(&mut self) {
+        if let Some(before) = self.before.take() {
+            // Nothing is ever sent: it ends when the other side is dropped.
+            let _ = before.await;
+        }
     }
 }
 
@@ -59,10 +95,14 @@ impl WasiHttpHooks for Outlet {
         let gate = Arc::clone(&self.gate);
         let traffic = self.traffic.clone();
         let log = self.log.clone();
+        let mut place = (!is_safe_method(request.method().as_str())).then(|| self.queue());
         Box::new(async move {
             let request = collect(request, &traffic).await.inspect_err(|error| {
                 log.line("stoplog", &format!("a request was not sent: {error}"));
             })?;
+            if let Some(place) = &mut place {
+                place.turn().await;
+            }
             let what = format!("{} {}", request.method, request.path());
             let denied = |why: String| {
                 log.line("stoplog", &format!("{what}: {why}"));

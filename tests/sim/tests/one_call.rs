@@ -51,6 +51,10 @@ enum Tool {
     ForgetsTheFirst,
     /// Sends the number of its run.
     ChangesItsMind,
+    /// Posts with a client that knows no permits; run again, to another path.
+    TakesAnotherPath,
+    /// Posts two things to one path with such a client.
+    PostsTwice,
 }
 
 #[async_trait]
@@ -84,6 +88,15 @@ impl Tool {
                 let number = attempt.to_string();
                 let pay = request("POST", "pay", number.as_bytes());
                 let _ = gate.perform("", pay).await;
+            }
+            Tool::TakesAnotherPath => {
+                let path = if attempt == 1 { "pay" } else { "pay-more" };
+                let _ = gate.fetch(request("POST", path, b"1")).await;
+            }
+            Tool::PostsTwice => {
+                for body in [b"1", b"2"] {
+                    let _ = gate.fetch(request("POST", "pay", body)).await;
+                }
             }
             Tool::ForgetsTheFirst => {
                 gate.split("fee").expect("a second label");
@@ -293,6 +306,50 @@ async fn a_read_is_not_made_again_on_a_rerun() {
         "{:?}",
         observed.result
     );
+}
+
+/// The label of a plain request has its path in it, so another path is another effect: it must not
+/// leave while the first is in doubt.
+#[tokio::test(start_paused = true)]
+async fn a_rerun_that_takes_another_path_sends_nothing() {
+    let Met {
+        dispatched, sent, ..
+    } = met(Tool::TakesAnotherPath, "/pay").await;
+    assert_eq!(sent, ["/pay"]);
+    assert!(
+        matches!(
+            dispatched,
+            Dispatched::Waits(Wait::Parked(Reason::Nondeterministic))
+        ),
+        "{dispatched:?}"
+    );
+}
+
+/// The answer to the first of two plain requests is lost: each goes out under a key of its own, and
+/// the first again under its old one.
+#[tokio::test(start_paused = true)]
+async fn two_plain_posts_to_one_path_have_a_key_each() {
+    let Met {
+        dispatched,
+        sent,
+        journal,
+        ..
+    } = met(Tool::PostsTwice, "/pay").await;
+    assert_eq!(sent, ["/pay", "/pay", "/pay"]);
+    assert!(
+        matches!(dispatched, Dispatched::Observed(_)),
+        "{dispatched:?}"
+    );
+    let effects = journal.read(|s| s.call(AT).map(|c| c.effects.clone()).unwrap_or_default());
+    let sent = |nth: &str| {
+        let of = effects.iter().find(|e| e.intent.label.ends_with(nth));
+        of.map(|e| (e.intent.key.clone(), e.intent.attempt))
+    };
+    let (Some((first, twice)), Some((second, once))) = (sent("-1"), sent("-2")) else {
+        panic!("{effects:?}");
+    };
+    assert_ne!(first, second);
+    assert_eq!((twice, once), (2, 1));
 }
 
 /// Under the key of the first request nothing else may leave.

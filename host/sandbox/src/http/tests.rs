@@ -1,6 +1,8 @@
 //! The outlet by itself: what reaches the gate, and what a client gets back.
 
+use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use stoplog_model::Reason;
@@ -149,4 +151,61 @@ async fn bodies_of_one_run_are_counted_over_all_its_requests() {
     assert!(matches!(response, Err(Error::HttpRequestBodySize(_))));
     assert!((1..=most).contains(&seen.len()), "{}", seen.len());
     assert!(log.contains("was not sent"), "{log}");
+}
+
+/// What is sent, and under which key, must be the same in every run: it must not depend on whose
+/// body is complete first.
+#[tokio::test]
+async fn what_may_change_something_goes_out_in_the_order_in_which_it_was_made() {
+    let gate = Arc::new(Fixed(fine(), Mutex::default()));
+    let mut outlet = Outlet::new(
+        Arc::clone(&gate) as Arc<dyn Gate>,
+        Traffic::default(),
+        CallLog::default(),
+    );
+    let mut finish = Vec::new();
+    let mut begun = Vec::new();
+    for path in ["/first", "/given-up", "/third"] {
+        let (body, complete) = body_of_later();
+        let request = http::Request::builder()
+            .method("POST")
+            .uri(format!("https://far.test{path}"))
+            .body(body)
+            .expect("a request");
+        let sent = outlet.send_request(request, None, Box::new(async { Ok(()) }));
+        begun.push(tokio::spawn(Box::into_pin(sent)));
+        finish.push(complete);
+    }
+    let third = finish.pop().expect("three bodies");
+    third.send(()).expect("its body is awaited");
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let early = gate.1.lock().map(|seen| seen.len()).unwrap_or_default();
+    assert_eq!(early, 0, "the third waits for the first");
+    begun.remove(1).abort();
+    finish.remove(0).send(()).expect("its body is awaited");
+    for sent in begun {
+        assert!(sent.await.is_ok_and(|answer| answer.is_ok()));
+    }
+    let seen = gate.1.lock().map(|seen| seen.clone()).unwrap_or_default();
+    let paths: Vec<&str> = seen.iter().map(Request::path).collect();
+    assert_eq!(paths, ["/first", "/third"]);
+}
+
+/// A body that is complete when somebody says so.
+fn body_of_later() -> (WasiBody, oneshot::Sender<()>) {
+    struct Later(oneshot::Receiver<()>);
+    impl http_body::Body for Later {
+        type Data = Bytes;
+        type Error = Error;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<Bytes>, Error>>> {
+            Pin::new(&mut self.0).poll(cx).map(|_| None)
+        }
+    }
+    let (complete, later) = oneshot::channel();
+    (Later(later).boxed_unsync(), complete)
 }
