@@ -12,6 +12,8 @@ mod error;
 mod host;
 mod lock;
 mod output;
+#[allow(dead_code, reason = "the commands of authors are built on it")]
+mod project;
 mod signals;
 
 use std::ffi::OsString;
