@@ -12,9 +12,10 @@ mod error;
 mod host;
 mod lock;
 mod output;
-#[allow(dead_code, reason = "the commands of authors are built on it")]
 mod project;
+mod sample;
 mod signals;
+mod templates;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

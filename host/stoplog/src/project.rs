@@ -62,9 +62,14 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// The project that a folder is in: its own manifest, or that of the nearest folder above.
+    /// The project that a folder is in: its own manifest, or that of the nearest folder above. The
+    /// empty path is the folder that we are in.
     pub(crate) fn find(dir: &Path) -> Result<Option<Project>, CliError> {
-        let absolute = std::path::absolute(dir).map_err(|e| unreadable(dir, e))?;
+        let absolute = match dir.as_os_str().is_empty() {
+            true => std::env::current_dir(),
+            false => std::path::absolute(dir),
+        };
+        let absolute = absolute.map_err(|e| unreadable(dir, e))?;
         for (up, above) in absolute.ancestors().enumerate() {
             if above.join(MANIFEST).is_file() {
                 // Paths stay as short as the person wrote them.
