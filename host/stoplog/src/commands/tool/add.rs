@@ -212,7 +212,15 @@ impl Plan<'_> {
         let mut granted: Vec<String> = locked.grants.iter().map(Granted::to_string).collect();
         granted.extend(configured.iter().cloned());
         let input = sample::input(&self.contract.input_schema).to_string();
-        let next = format!("stoplog tool run {} {}", locked.name, quoted(&input));
+        let approve = match locked.class {
+            Class::Irreversible => " --approve-as YOU",
+            _ => "",
+        };
+        let next = format!(
+            "stoplog tool run {} {}{approve}",
+            locked.name,
+            quoted(&input)
+        );
         if context.json {
             output::json(&json!({
                 "name": locked.name, "class": locked.class, "component": locked.component,

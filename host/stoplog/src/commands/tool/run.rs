@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use stoplog_llm::OneCall;
 use stoplog_model::event::{CallResult, SessionStarted, Verdict};
 use stoplog_model::{Aftermath, ApprovalId, Digest, Position, Reason, SessionId, ToolError};
+use stoplog_policy::readable::make_readable;
 
 use super::super::{approvals, run_report};
 use super::{Context, quoted};
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Context, args: RunTool) -> Result<Exit, CliErr
     let session = work.session().clone();
     let mut ended = drive(context, config, journal, work).await?;
     if let (Some(who), Some(waits)) = (&args.approve_as, &ended.waits) {
-        output::note(format!("preview    {}", waits.preview));
+        output::note(format!("preview    {}", make_readable(&waits.preview)));
         let note = "tool run --approve-as".to_owned();
         approvals::settle(context, &waits.id, Verdict::Approved, who.clone(), note).await?;
         output::note(format!("approved   by {who}"));
@@ -141,6 +142,8 @@ struct Ended {
     disposition: &'static str,
     latency_ms: u64,
     effects: usize,
+    /// What the tool wrote, and what the host noted of it.
+    log: String,
     waits: Option<Waits>,
     parked: Option<(Reason, String)>,
     /// How the run ended, where the call says nothing.
@@ -164,6 +167,7 @@ impl Ended {
                 disposition: observed.map_or("", |o| o.disposition.as_str()),
                 latency_ms: observed.map_or(0, |o| o.latency_ms),
                 effects: call.map_or(0, |c| c.effects.len()),
+                log: observed.map_or(String::new(), |o| o.log.clone()),
                 waits,
                 parked: parked.map(|p| (p.reason, p.detail.clone())),
                 said: ran.ended.ended.message.clone(),
@@ -239,6 +243,10 @@ fn tell(context: &Context, tool: &str, ended: &Ended) -> Exit {
     };
     if context.json {
         output::json(&told(tool, ended, &next));
+    } else {
+        for line in ended.log.lines() {
+            output::note(format!("log: {}", make_readable(line)));
+        }
     }
     match (&ended.result, &ended.waits, &ended.parked) {
         (Some(CallResult::Ok(output)), _, _) => {
@@ -284,10 +292,10 @@ fn failed(error: &ToolError) {
         Some(reason) => reason.code(),
         None => error.code.as_str(),
     };
-    output::note(format!("error[{code}]: {}", error.message));
+    output::note(format!("error[{code}]: {}", make_readable(&error.message)));
     let hint = error.hint.as_deref();
     if let Some(hint) = hint.or_else(|| error.reason.map(Reason::hint)) {
-        output::note(format!("  to do: {hint}"));
+        output::note(format!("  to do: {}", make_readable(hint)));
     }
     let changed = match error.aftermath {
         Aftermath::Untouched => "nothing",
@@ -314,6 +322,7 @@ fn told(tool: &str, ended: &Ended, next: &[String]) -> Value {
         "parked": ended.parked.as_ref().map(|(reason, _)| reason.code()),
         "effects": ended.effects,
         "latency_ms": ended.latency_ms,
+        "log": ended.log,
         "next": next,
     })
 }
