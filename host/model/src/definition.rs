@@ -108,9 +108,9 @@ pub fn plain(schema: &Value) -> Value {
     Value::Object(out)
 }
 
-/// The same for a provider, which wants an object and no choice at the top. That allows more than
-/// the schema does; the host does not.
-fn for_provider(schema: &Value) -> Value {
+/// The same for a model's provider, which wants an object and no choice at the top. That allows more
+/// than the schema does; the host does not.
+pub fn for_provider(schema: &Value) -> Value {
     let mut told = plain(schema);
     if let Value::Object(keywords) = &mut told {
         for keyword in NOT_ON_TOP {

@@ -1,6 +1,8 @@
 //! Every Rust template, from `tool new` to a call, with the real command.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -282,5 +284,34 @@ fn an_irreversible_tool_waits_for_a_person_and_acts_once() -> anyhow::Result<()>
     );
     ensure!(far.look(|l| l.count) == 2);
     ensure!(far.look(|l| l.done.contains_key("charge_inv-1")));
+    Ok(())
+}
+
+/// Name and version of every package in a lock file of cargo.
+fn packages(lock: &str) -> BTreeSet<(String, String)> {
+    let lines: Vec<&str> = lock.lines().collect();
+    let value = |line: &str, key: &str| {
+        let value = line.strip_prefix(key)?.strip_prefix(" = ")?;
+        Some(value.trim_matches('"').to_owned())
+    };
+    let pairs = lines.windows(2);
+    pairs
+        .filter_map(|pair| Some((value(pair[0], "name")?, value(pair[1], "version")?)))
+        .collect()
+}
+
+/// So a project builds where the guests were built, without a network.
+#[test]
+fn the_template_has_the_packages_of_the_guests_and_no_others() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| fs::read_to_string(root.join(path));
+    let guests = packages(&read("tests/guests/Cargo.lock")?);
+    let template = packages(&read("tools/templates/rust/shared/Cargo.lock")?);
+    ensure!(template.len() > 20, "{template:?}");
+    let own: Vec<_> = template.difference(&guests).map(|(name, _)| name).collect();
+    ensure!(
+        own == ["{{name}}"],
+        "not in tests/guests/Cargo.lock: {own:?}"
+    );
     Ok(())
 }
