@@ -1,8 +1,9 @@
 //! Model providers, and a stop reason that nobody can ignore.
 //!
 //! A [`Model`] gets the conversation and gives back a [`Turn`]: what the model said, which tools
-//! it wants called, why it stopped, and what that cost. Two are here: [`Scripted`], which replays
-//! a file, and [`OpenAi`], for every endpoint that speaks the chat-completions protocol.
+//! it wants called, why it stopped, and what that cost. Three are here: [`Scripted`], which replays
+//! a file, [`OneCall`], which makes the call of its task, and [`OpenAi`], for every endpoint that
+//! speaks the chat-completions protocol.
 //!
 //! Invariants:
 //!
@@ -17,6 +18,7 @@
 //! [`FinishReason::admits`]).
 
 mod backoff;
+mod one_call;
 mod openai;
 mod price;
 mod scripted;
@@ -31,6 +33,7 @@ use stoplog_model::turn::{FailedAttempt, FailureClass, FinishReason, Turn};
 use stoplog_model::{Call, Digest, SessionId};
 
 pub use backoff::{Backoff, MAX_ATTEMPTS, MAX_RETRY_AFTER};
+pub use one_call::OneCall;
 pub use openai::{OpenAi, OpenAiSettings, TURN_DEADLINE, TokenLimitField};
 pub use price::Price;
 pub use scripted::Scripted;

@@ -3,6 +3,8 @@
 //! Redaction is chosen, never accidental (requirement 40): a schema that leaves a field
 //! undecided is refused at load, and a value that its schema does not know is hidden.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 /// The schema keyword that decides.
@@ -30,6 +32,15 @@ impl Disclosure {
             "personal" => Some(Disclosure::Personal),
             "secret" => Some(Disclosure::Secret),
             _ => None,
+        }
+    }
+
+    /// The word in a schema.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Disclosure::Audit => "audit",
+            Disclosure::Personal => "personal",
+            Disclosure::Secret => "secret",
         }
     }
 
@@ -117,6 +128,87 @@ fn walk(node: &Value, root: &Value, path: &str, depth: usize) -> Result<(), Unde
         }
     }
     Ok(())
+}
+
+/// What a schema decides, field by field: `lines[].sku`. Where alternatives disagree, the stricter
+/// one counts.
+pub fn decisions(schema: &Value) -> BTreeMap<String, Disclosure> {
+    let mut found = BTreeMap::new();
+    collect(schema, schema, "", 0, &mut found);
+    found
+}
+
+fn collect(
+    node: &Value,
+    root: &Value,
+    path: &str,
+    depth: usize,
+    found: &mut BTreeMap<String, Disclosure>,
+) {
+    if depth > MAX_SCHEMA_DEPTH {
+        return;
+    }
+    let node = resolve(node, root);
+    let mut field = |child: &Value, name: &str| {
+        let path = match path {
+            "" => name.to_owned(),
+            above => format!("{above}.{name}"),
+        };
+        let own = Disclosure::of(child).or_else(|| Disclosure::of(resolve(child, root)));
+        if let Some(own) = own {
+            let known = found.entry(path.clone()).or_insert(own);
+            *known = own.max(*known);
+        }
+        collect(child, root, &path, depth + 1, found);
+    };
+    for keyword in ["properties", "patternProperties"] {
+        for (name, child) in node
+            .get(keyword)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            match keyword {
+                "properties" => field(child, name),
+                _ => field(child, &format!("/{name}/")),
+            }
+        }
+    }
+    if let Some(child) = node.get("additionalProperties").filter(|c| c.is_object()) {
+        field(child, "*");
+    }
+    let items = [
+        ("items", "[]"),
+        ("contains", "[]"),
+        ("if", ""),
+        ("then", ""),
+        ("else", ""),
+    ];
+    for (keyword, mark) in items {
+        if let Some(child) = node.get(keyword).filter(|c| c.is_object()) {
+            collect(child, root, &format!("{path}{mark}"), depth + 1, found);
+        }
+    }
+    for (keyword, mark) in [
+        ("anyOf", ""),
+        ("oneOf", ""),
+        ("allOf", ""),
+        ("prefixItems", "[]"),
+    ] {
+        for child in node
+            .get(keyword)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            collect(child, root, &format!("{path}{mark}"), depth + 1, found);
+        }
+    }
+    if let Some(children) = node.get("dependentSchemas").and_then(Value::as_object) {
+        for child in children.values() {
+            collect(child, root, path, depth + 1, found);
+        }
+    }
 }
 
 fn decided(node: &Value, root: &Value, path: &str) -> Result<(), Undecided> {
@@ -265,6 +357,23 @@ mod tests {
             "id": "448100", "email": "p@x", "token": "t", "extra": 1,
             "lines": [{"sku": "a", "name": "b"}], "tags": ["x"], "ref": {"name": "P", "no": 1}
         });
+        assert_eq!(
+            decisions(&schema),
+            [
+                ("email", Disclosure::Personal),
+                ("id", Disclosure::Audit),
+                ("lines", Disclosure::Audit),
+                ("lines[].name", Disclosure::Personal),
+                ("lines[].sku", Disclosure::Audit),
+                ("ref", Disclosure::Audit),
+                ("ref.name", Disclosure::Personal),
+                ("ref.no", Disclosure::Audit),
+                ("tags", Disclosure::Audit),
+                ("token", Disclosure::Secret),
+            ]
+            .map(|(path, d)| (path.to_owned(), d))
+            .into()
+        );
         assert_eq!(
             redact(&value, &schema),
             json!({

@@ -9,6 +9,7 @@
 pub mod call;
 pub mod class;
 pub mod contract;
+pub mod definition;
 pub mod digest;
 pub mod disclosure;
 pub mod effect;

@@ -55,6 +55,21 @@ reasons! {
     ToolMissing "tool_missing" "add the tool again with `stoplog tool add FILE`";
     /// A tool of class 3 or 4 needs its class accepted.
     ToolClassNotAccepted "tool_class_not_accepted" "add --accept-class CLASS if that is what you want";
+    /// A person was asked whether to add the tool, and said no.
+    ToolDeclined "tool_declined" "add it again when it may be what it is";
+    /// The tool is not in the lock file.
+    ToolNotAdded "tool_not_added" "build it and accept it: `stoplog tool build`, then `stoplog tool add`";
+
+    /// There is no tool project here.
+    ProjectNotFound "project_not_found" "go into the folder of a tool, name one, or make one with `stoplog tool new`";
+    /// The folder of a new project has something in it.
+    ProjectExists "project_exists" "take another name, or an empty folder";
+    /// There is no template for this language and class.
+    TemplateMissing "template_missing" "take a language and a class that the message lists";
+    /// A command of the project's build failed.
+    BuildFailed "build_failed" "correct what is said above, or install what the message names";
+    /// The project has not been built.
+    ToolNotBuilt "tool_not_built" "build it: `stoplog tool build`";
 
     /// The model called a tool that does not exist.
     UnknownTool "unknown_tool" "call one of the tools that are listed";
@@ -85,7 +100,7 @@ reasons! {
     /// The class may not use this method.
     MethodRefused "method_refused" "a read tool uses GET, HEAD and OPTIONS only; a write tool performs with its permit";
     /// The operator has not granted this origin.
-    OriginNotGranted "origin_not_granted" "the operator can grant it in stoplog.toml with a [[grant]] that names the tool";
+    OriginNotGranted "origin_not_granted" "the operator can grant it: `stoplog tool add FILE --grant ORIGIN`, or a [[grant]] in stoplog.toml";
     /// The address is private and not granted.
     AddressPrivate "address_private" "the operator can grant it in stoplog.toml: allow_private = true in the [[grant]]";
     /// The URL cannot be used.

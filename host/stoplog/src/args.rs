@@ -7,6 +7,9 @@ use stoplog_model::{ApprovalId, SessionId, Tenant};
 
 use crate::config::parse_age;
 
+mod tool;
+pub(crate) use tool::{AcceptClass, Add, Format, New, Run as RunTool, Tool};
+
 /// Runs agents whose tools cannot pay twice.
 ///
 /// Every tool is a WebAssembly component; every request that may change something is journalled
@@ -54,7 +57,7 @@ pub(crate) enum Command {
     /// The sessions in the journal.
     #[command(subcommand)]
     Sessions(Sessions),
-    /// Tools: look at one, add one, list them.
+    /// Tools: make one, build it, look at it, add it, run it, list them.
     #[command(subcommand)]
     Tool(Tool),
     /// Calls that wait for a person's approval.
@@ -84,7 +87,10 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it puts sessions to work, and so ends in order when it is told to.
     pub(crate) fn runs_sessions(&self) -> bool {
-        matches!(self, Command::Run(_) | Command::Resume(_))
+        matches!(
+            self,
+            Command::Run(_) | Command::Resume(_) | Command::Tool(Tool::Run(_))
+        )
     }
 }
 
@@ -166,38 +172,6 @@ pub(crate) struct Prune {
 pub(crate) enum Sessions {
     /// List them, the latest first.
     List,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Tool {
-    /// Print a component's class, imports, obligations and contract. Runs only `describe`, with no
-    /// rights at all.
-    Check {
-        /// The component.
-        file: PathBuf,
-    },
-    /// Accept a component: copy it into the data directory and write it into stoplog.lock.
-    Add {
-        /// The component.
-        file: PathBuf,
-        /// Needed for class external and irreversible: say that you want that.
-        #[arg(long, value_name = "CLASS")]
-        accept_class: Option<AcceptClass>,
-        /// Needed when a tool of this name with another digest is in the lock.
-        #[arg(long)]
-        replace: bool,
-    },
-    /// List the tools in stoplog.lock.
-    List,
-}
-
-/// A class that has to be named to be accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum AcceptClass {
-    /// Class 3.
-    External,
-    /// Class 4.
-    Irreversible,
 }
 
 #[derive(Debug, Subcommand)]

@@ -61,7 +61,8 @@ impl CliError {
             Some(
                 ConfigNotFound | ConfigInvalid | LockInvalid | ToolNotComponent | ToolClassUnclear
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
-                | ToolChanged | ToolMissing | ToolClassNotAccepted | SecretExposed,
+                | ToolChanged | ToolMissing | ToolClassNotAccepted | ToolDeclined | ToolNotAdded
+                | ToolNotBuilt | ProjectNotFound | ProjectExists | TemplateMissing | SecretExposed,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt

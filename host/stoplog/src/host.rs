@@ -12,7 +12,6 @@ mod edges;
 mod journal;
 mod wiring;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use stoplog_agent::{Driver, Ended, RunSpec};
@@ -30,7 +29,7 @@ pub(crate) use closing::{Left, Step, Told};
 pub(crate) use crew::{Came, Crew};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
 pub(crate) use journal::Journal;
-pub(crate) use wiring::{Tools, egress, model, sandbox};
+pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
 
 /// What the sessions of a process share.
 pub(crate) struct Host {
@@ -83,11 +82,11 @@ impl Host {
     pub(crate) fn new(
         journal: Journal,
         config: Config,
-        script: Option<&Path>,
+        voice: Voice<'_>,
         watch: Arc<dyn Watch>,
         shutdown: CancellationToken,
     ) -> Result<Host, CliError> {
-        let (driver, tools) = wiring::driver(config, &journal.data, script)?;
+        let (driver, tools) = wiring::driver(config, &journal.data, voice)?;
         Ok(Host {
             journal,
             driver: driver.with_shutdown(shutdown.clone()),

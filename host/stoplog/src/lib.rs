@@ -12,7 +12,10 @@ mod error;
 mod host;
 mod lock;
 mod output;
+mod project;
+mod sample;
 mod signals;
+mod templates;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

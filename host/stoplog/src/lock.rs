@@ -1,22 +1,33 @@
-//! `stoplog.lock`: which components are accepted, as what.
+//! `stoplog.lock`: which components are accepted, as what, and what they may reach.
 //!
-//! At call time the lock counts, never the guest: the class and the contract are those that a
+//! At call time the lock counts, never the guest: class, contract and origins are those that a
 //! person accepted. Components and contracts lie in the data directory by digest, so a session
-//! keeps the tool that it began with.
+//! keeps the tool that it began with; what that tool may reach is what the lock says today.
+//!
+//! Version 1 knew no grants and no disclosure. It is read, and written anew as version 2.
+
+mod change;
+mod grants;
 
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use stoplog_model::disclosure::{self, Disclosure};
 use stoplog_model::event::Pin;
 use stoplog_model::{Class, Contract, Digest, Reason};
 use stoplog_store::DataDir;
 
 use crate::error::CliError;
 
+pub(crate) use change::{Side, changes};
+pub(crate) use grants::{Granted, covered, reach};
+
 /// Version of the lock file.
-const LOCK_VERSION: u32 = 1;
+const LOCK_VERSION: u32 = 2;
+/// The oldest one that is read.
+const OLDEST_VERSION: u32 = 1;
 
 /// One accepted tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +47,82 @@ pub(crate) struct Locked {
     pub(crate) egress: Vec<String>,
     /// Secrets that it asked for.
     pub(crate) secrets: Vec<String>,
+    /// Origins that it may reach.
+    #[serde(default, rename = "grant", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) grants: Vec<Granted>,
+    /// Who may see its fields. Absent in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) disclosure: Option<Shown>,
+}
+
+/// What a tool's schemas say about who may see its fields: `input.order_id`, `output.lines[].sku`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shown {
+    /// Digest of the lists below.
+    pub(crate) digest: Digest,
+    /// Seen everywhere.
+    pub(crate) audit: Vec<String>,
+    /// Hidden in spans, lists and exports.
+    pub(crate) personal: Vec<String>,
+    /// Hidden from those who approve, too.
+    pub(crate) secret: Vec<String>,
+}
+
+impl Shown {
+    /// What a contract's schemas say.
+    pub(crate) fn of(contract: &Contract) -> Shown {
+        let sides = [
+            ("input", &contract.input_schema),
+            ("output", &contract.output_schema),
+        ];
+        let fields: Vec<(String, Disclosure)> = sides
+            .iter()
+            .flat_map(|(side, schema)| {
+                let decided = disclosure::decisions(schema).into_iter();
+                decided.map(move |(path, d)| (format!("{side}.{path}"), d))
+            })
+            .collect();
+        let named = |wanted: Disclosure| -> Vec<String> {
+            let of_kind = fields.iter().filter(|(_, d)| *d == wanted);
+            of_kind.map(|(path, _)| path.clone()).collect()
+        };
+        let (audit, personal, secret) = (
+            named(Disclosure::Audit),
+            named(Disclosure::Personal),
+            named(Disclosure::Secret),
+        );
+        let lists = serde_json::json!({"audit": audit, "personal": personal, "secret": secret});
+        Shown {
+            digest: Digest::of_json(&lists),
+            audit,
+            personal,
+            secret,
+        }
+    }
+}
+
+impl Locked {
+    /// A component of this class and contract, with nothing granted yet.
+    pub(crate) fn new(component: Digest, class: Class, contract: &Contract) -> Locked {
+        Locked {
+            name: contract.name.to_string(),
+            version: contract.version.clone(),
+            class,
+            component,
+            contract: contract.digest(),
+            egress: contract.egress.clone(),
+            secrets: contract.secrets.clone(),
+            grants: Vec::new(),
+            disclosure: Some(Shown::of(contract)),
+        }
+    }
+
+    /// Whether both are one component with one contract, whatever they may reach.
+    pub(crate) fn is_same_tool(&self, other: &Locked) -> bool {
+        (&self.component, &self.contract, self.class)
+            == (&other.component, &other.contract, other.class)
+    }
 }
 
 /// The file.
@@ -46,6 +133,12 @@ pub(crate) struct Lock {
     /// The tools, by name.
     #[serde(default, rename = "tool")]
     pub(crate) tools: Vec<Locked>,
+}
+
+/// The part that every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 fn invalid(path: &Path, why: impl std::fmt::Display) -> CliError {
@@ -72,13 +165,21 @@ impl Lock {
             }
             Err(e) => return Err(invalid(path, e)),
         };
-        let lock: Lock = toml::from_str(&text).map_err(|e| invalid(path, e))?;
-        if lock.version != LOCK_VERSION {
+        let of: Versioned = toml::from_str(&text).map_err(|e| invalid(path, e))?;
+        if !(OLDEST_VERSION..=LOCK_VERSION).contains(&of.version) {
             let why = format!(
-                "version {}; this stoplog reads {LOCK_VERSION}",
-                lock.version
+                "version {}; this stoplog reads {OLDEST_VERSION} to {LOCK_VERSION}",
+                of.version
             );
             return Err(invalid(path, why));
+        }
+        let mut lock: Lock = toml::from_str(&text).map_err(|e| invalid(path, e))?;
+        lock.version = LOCK_VERSION;
+        for tool in &lock.tools {
+            for granted in &tool.grants {
+                let named = |e| invalid(path, format!("`{}`: {e}", tool.name));
+                granted.grant().map_err(named)?;
+            }
         }
         Ok(lock)
     }
@@ -86,7 +187,8 @@ impl Lock {
     /// Writes the file: whole or not at all.
     pub(crate) fn save(&self, path: &Path) -> Result<(), CliError> {
         let text = toml::to_string_pretty(self).map_err(|e| invalid(path, e))?;
-        let head = "# Written by `stoplog tool add`. A tool is accepted with this class and this contract.\n";
+        let head = "# Written by `stoplog tool add`. A tool is accepted with this class and this\n\
+                    # contract, and may reach the origins of its grants.\n";
         write_whole(path, format!("{head}{text}").as_bytes())
     }
 
@@ -143,8 +245,8 @@ pub(crate) fn component(data: &DataDir, name: &str, digest: &Digest) -> Result<V
     Err(CliError::new(Reason::ToolChanged, message))
 }
 
-/// A locked tool as a session pins it.
-pub(crate) fn pin(data: &DataDir, locked: &Locked) -> Result<Pin, CliError> {
+/// The contract of a locked tool, which must be what its digest says.
+pub(crate) fn contract(data: &DataDir, locked: &Locked) -> Result<Contract, CliError> {
     let path = data
         .tools()
         .join(format!("{}.contract.json", locked.contract));
@@ -162,9 +264,17 @@ pub(crate) fn pin(data: &DataDir, locked: &Locked) -> Result<Pin, CliError> {
         );
         return Err(CliError::new(Reason::ToolChanged, message));
     }
+    Ok(contract)
+}
+
+/// A locked tool as a session pins it.
+pub(crate) fn pin(data: &DataDir, locked: &Locked) -> Result<Pin, CliError> {
     Ok(Pin {
         component: locked.component.clone(),
         class: locked.class,
-        contract,
+        contract: contract(data, locked)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

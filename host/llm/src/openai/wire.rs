@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stoplog_model::Call;
 use stoplog_model::turn::FinishReason;
+use stoplog_model::{Call, definition};
 
 use super::{OpenAiSettings, TokenLimitField};
 use crate::{Message, TurnRequest, arguments_of, finish_of};
@@ -32,7 +32,7 @@ pub(super) fn body(request: &TurnRequest, settings: &OpenAiSettings) -> Value {
             json!({"type": "function", "function": {
                 "name": tool.name,
                 "description": tool.description,
-                "parameters": tool.input_schema,
+                "parameters": definition::for_provider(&tool.input_schema),
             }})
         });
         body["tools"] = tools.collect();

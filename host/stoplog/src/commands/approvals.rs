@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stoplog_model::event::{ApprovalDecided, Event, Verdict};
 use stoplog_model::port::Clock;
-use stoplog_model::{ApprovalId, Reason, disclosure};
+use stoplog_model::{ApprovalId, Reason, SessionId, disclosure};
 use stoplog_policy::readable::make_readable;
 use stoplog_query::waiting::{self, Asked};
 
@@ -166,20 +166,42 @@ async fn decide(
     by: String,
     note: String,
 ) -> Result<Exit, CliError> {
+    let session = settle(context, &id, verdict, by, note).await?;
+    let word = if verdict == Verdict::Approved {
+        "approved"
+    } else {
+        "rejected"
+    };
+    if context.json {
+        output::json(&json!({"id": id, "status": word, "session": session}));
+    } else {
+        output::line(format!("{id} {word}; go on with: stoplog resume {session}"));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Writes a decision down. The session that can go on now.
+pub(super) async fn settle(
+    context: &Context,
+    id: &ApprovalId,
+    verdict: Verdict,
+    by: String,
+    note: String,
+) -> Result<SessionId, CliError> {
     if by.trim().is_empty() || (verdict == Verdict::Rejected && note.trim().is_empty()) {
         let message = "--by and --reason must say something: they are the record";
         return Err(CliError::internal(message));
     }
     let store = host::look(&context.data_dir()?)?;
     let loaded = stoplog_query::all(&*store).await?;
-    let session = waiting::session_of(&loaded, &id).ok_or_else(|| not_found(&id))?;
+    let session = waiting::session_of(&loaded, id).ok_or_else(|| not_found(id))?;
     let journal = Journal::beside_host(&context.data_dir()?, context.watch.clone())?;
     let writer = journal.open(&session, context.watch.clone()).await?;
     writer.recall().await?;
     // Judged under the lease: between looking and leasing somebody may have decided.
     let now_ms = SystemClock.now_ms();
     let found = writer.read(|s| {
-        let (position, state) = s.approval(&id)?;
+        let (position, state) = s.approval(id)?;
         let asked = Asked {
             session: s,
             position,
@@ -188,7 +210,7 @@ async fn decide(
         Some((position, asked.status(now_ms)))
     });
     let result = match found {
-        None => Err(not_found(&id)),
+        None => Err(not_found(id)),
         Some((position, "pending")) => {
             let decided = ApprovalDecided {
                 id: id.clone(),
@@ -212,16 +234,5 @@ async fn decide(
         )),
     };
     host::close(writer).await?;
-    result?;
-    let word = if verdict == Verdict::Approved {
-        "approved"
-    } else {
-        "rejected"
-    };
-    if context.json {
-        output::json(&json!({"id": id, "status": word, "session": session}));
-    } else {
-        output::line(format!("{id} {word}; go on with: stoplog resume {session}"));
-    }
-    Ok(Exit::Ok)
+    result.map(|()| session)
 }

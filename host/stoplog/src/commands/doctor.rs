@@ -117,6 +117,10 @@ fn tools(config: &Config, data: &DataDir, findings: &mut Vec<Finding>) {
         Ok(lock) => lock,
         Err(error) => return findings.push(bad("lock", &error)),
     };
+    let reach = match host::reach(config, &lock) {
+        Ok(reach) => reach,
+        Err(error) => return findings.push(bad("lock", &error)),
+    };
     if lock.tools.is_empty() {
         findings.push(good(
             "tools: none yet; add one with `stoplog tool add FILE`",
@@ -133,14 +137,17 @@ fn tools(config: &Config, data: &DataDir, findings: &mut Vec<Finding>) {
         });
         match checked {
             Err(error) => findings.push(bad(what, &error)),
-            Ok(()) if !locked.egress.is_empty() && !config.grants.contains_key(&locked.name) => {
+            Ok(()) if !locked.egress.is_empty() && !reach.contains_key(&locked.name) => {
                 findings.push(Finding {
                     what,
                     problem: Some(format!(
                         "asks for {}, and is granted nothing",
                         locked.egress.join(", ")
                     )),
-                    cure: format!("add a [[grant]] for it to {}", config.path.display()),
+                    cure: format!(
+                        "add it again with --grant-asked, or a [[grant]] for it to {}",
+                        config.path.display()
+                    ),
                 });
             }
             Ok(()) => findings.push(good(what)),

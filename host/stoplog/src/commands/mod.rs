@@ -13,7 +13,7 @@ mod tool;
 mod trace;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stoplog_model::port::Watch;
@@ -35,11 +35,20 @@ pub(crate) struct Context {
 impl Context {
     /// The configuration, with the command line's data directory if it names one.
     pub(crate) fn config(&self) -> Result<Config, CliError> {
-        let mut config = Config::load(&self.config)?;
+        Ok(self.with_data_dir(Config::load(&self.config)?))
+    }
+
+    /// The same for a configuration from elsewhere.
+    pub(crate) fn with_data_dir(&self, mut config: Config) -> Config {
         if let Some(data_dir) = &self.data_dir {
             config.data_dir = data_dir.clone();
         }
-        Ok(config)
+        config
+    }
+
+    /// Where the configuration is, or would be.
+    pub(crate) fn config_path(&self) -> &Path {
+        &self.config
     }
 
     /// The data directory: the command line's, else the configuration's.

@@ -11,7 +11,7 @@ use stoplog_model::{Reason, SessionId};
 use super::{Context, run_report};
 use crate::args;
 use crate::error::{CliError, Exit};
-use crate::host::{Came, Crew, Host, Journal, Left, Told, Work};
+use crate::host::{Came, Crew, Host, Journal, Left, Told, Voice, Work};
 use crate::output;
 
 /// Goes on with all of them.
@@ -22,7 +22,8 @@ pub(super) async fn run(context: &Context, args: args::Resume) -> Result<Exit, C
     let mut waiting = able_to_go_on(&*journal.store).await?;
     let mut tally = Tally::new(context.json, waiting.len());
     let (watch, shutdown) = (context.watch.clone(), context.shutdown.clone());
-    let host = Host::new(journal, config, args.script.as_deref(), watch, shutdown)?;
+    let voice = Voice::Configured(args.script.as_deref());
+    let host = Host::new(journal, config, voice, watch, shutdown)?;
     let mut crew = Crew::new(host, usize::from(args.concurrency));
     loop {
         while crew.has_room()

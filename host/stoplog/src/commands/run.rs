@@ -13,7 +13,7 @@ use super::{Context, run_report};
 use crate::args;
 use crate::config::Config;
 use crate::error::{CliError, Exit};
-use crate::host::{self, Came, Crew, Host, Journal, Left, SystemClock, Told, Work};
+use crate::host::{self, Came, Crew, Host, Journal, Left, SystemClock, Told, Voice, Work};
 use crate::lock::{self, Lock};
 use crate::output;
 
@@ -114,7 +114,10 @@ async fn drive(
     let grace = config.grace;
     let session = work.session().clone();
     let (watch, shutdown) = (context.watch.clone(), context.shutdown.clone());
-    let mut crew = Crew::new(Host::new(journal, config, script, watch, shutdown)?, 1);
+    let mut crew = Crew::new(
+        Host::new(journal, config, Voice::Configured(script), watch, shutdown)?,
+        1,
+    );
     crew.begin(work);
     let mut result = crew.next().await.map(settled);
     let mut steps = Vec::new();

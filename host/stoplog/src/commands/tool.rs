@@ -1,45 +1,99 @@
-//! `tool check|add|list`.
+//! `tool`: the commands of authors, and of those who accept what they made. One file a command.
+//!
+//! All of them work inside the folder of a tool without arguments, and take a path. Each says what
+//! comes next.
+
+mod add;
+mod ask;
+mod build;
+mod check;
+mod list;
+mod new;
+mod run;
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
 use stoplog_model::contract::ContractError;
-use stoplog_model::{Class, Contract, Reason};
+use stoplog_model::{Contract, Reason};
 use stoplog_sandbox::limits::COMPONENT_BYTES;
-use stoplog_sandbox::{Inspection, Sandbox, Settings, inspect};
-use stoplog_store::DataDir;
+use stoplog_sandbox::{Inspection, Sandbox, inspect};
 
 use super::Context;
-use crate::args::{AcceptClass, Tool};
+use crate::args::Tool;
 use crate::error::{CliError, Exit};
-use crate::host;
-use crate::lock::{self, Lock, Locked};
-use crate::output;
+use crate::project::{MANIFEST, Project};
 
 pub(super) async fn run(context: &Context, command: Tool) -> Result<Exit, CliError> {
     match command {
-        Tool::Check { file } => check(context, &file).await,
-        Tool::Add {
-            file,
-            accept_class,
-            replace,
-        } => add(context, &file, accept_class, replace).await,
-        Tool::List => list(context),
+        Tool::New(new) => new::run(context, &new),
+        Tool::Build { path } => build::run(context, path.as_deref()).await,
+        Tool::Check { path } => check::run(context, path.as_deref()).await,
+        Tool::Add(add) => add::run(context, add).await,
+        Tool::Run(run) => run::run(context, run).await,
+        Tool::List { format } => list::run(context, format),
+    }
+}
+
+/// What a path of the command line means.
+enum Target {
+    /// A component.
+    File(PathBuf),
+    /// The folder of a tool.
+    Project(Project),
+}
+
+impl Target {
+    /// The file or the folder that is named; else the folder that we are in.
+    fn of(path: Option<&Path>) -> Result<Target, CliError> {
+        match path {
+            Some(file) if !file.is_dir() => Ok(Target::File(file.to_owned())),
+            Some(dir) => project(dir).map(Target::Project),
+            None => project(Path::new("")).map(Target::Project),
+        }
+    }
+
+    /// Its component.
+    fn component(&self) -> &Path {
+        match self {
+            Target::File(file) => file,
+            Target::Project(project) => &project.component,
+        }
+    }
+
+    /// The bytes of its component.
+    fn read(&self) -> Result<Vec<u8>, CliError> {
+        let file = self.component();
+        read(file).map_err(|e| {
+            let reason = match self {
+                Target::File(_) => Reason::ToolMissing,
+                Target::Project(_) => Reason::ToolNotBuilt,
+            };
+            CliError::new(reason, format!("{}: {e}", file.display()))
+        })
     }
 }
 
 /// The bytes of a file, but for those that no component has: one byte too many is refused as well
 /// as a terabyte.
-fn read(file: &Path) -> Result<Vec<u8>, CliError> {
-    let missing =
-        |e: io::Error| CliError::new(Reason::ToolMissing, format!("{}: {e}", file.display()));
+fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(file)
-        .and_then(|f| f.take(COMPONENT_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(missing)?;
+        .and_then(|f| f.take(COMPONENT_BYTES as u64 + 1).read_to_end(&mut bytes))?;
     Ok(bytes)
+}
+
+/// The project of a folder; it is an error if there is none.
+fn project(dir: &Path) -> Result<Project, CliError> {
+    Project::find(dir)?.ok_or_else(|| {
+        let place = match dir.as_os_str().is_empty() {
+            true => "this folder".to_owned(),
+            false => dir.display().to_string(),
+        };
+        let message = format!("there is no {MANIFEST} in {place} or above it");
+        CliError::new(Reason::ProjectNotFound, message)
+    })
 }
 
 fn at(file: &Path, error: CliError) -> CliError {
@@ -59,6 +113,8 @@ async fn examine(
     file: &Path,
     bytes: &[u8],
 ) -> Result<(Inspection, Contract), CliError> {
+    // Refusals by name come first, and without compiling.
+    inspect(bytes).map_err(|e| at(file, e.into()))?;
     let (inspection, described) = sandbox
         .describe(bytes)
         .await
@@ -66,70 +122,6 @@ async fn examine(
     let contract =
         Contract::check(described, inspection.class).map_err(|e| at(file, contract_error(e)))?;
     Ok((inspection, contract))
-}
-
-async fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
-    let bytes = read(file)?;
-    // Refusals by name come first, and without compiling.
-    inspect(&bytes).map_err(|e| at(file, e.into()))?;
-    let sandbox =
-        Sandbox::new(Settings::default()).map_err(|e| CliError::internal(e.to_string()))?;
-    let (inspection, contract) = examine(&sandbox, file, &bytes).await?;
-    if context.json {
-        let imports: Vec<_> = inspection
-            .imports
-            .iter()
-            .map(|i| json!({"name": i.name, "kind": i.kind.to_string()}))
-            .collect();
-        output::json(&json!({
-            "name": contract.name, "version": contract.version,
-            "component": inspection.digest, "contract": contract.digest(),
-            "class": inspection.class, "class_number": inspection.class.number(),
-            "floor": inspection.floor, "size_bytes": inspection.size_bytes,
-            "imports": imports, "obligations": inspection.class.obligations(),
-            "key": contract.key, "keeps_keys": contract.keeps_keys,
-            "egress": contract.egress, "secrets": contract.secrets,
-            "input_schema": contract.input_schema, "output_schema": contract.output_schema,
-        }));
-        return Ok(Exit::Ok);
-    }
-    output::line(format!(
-        "tool         {} {}",
-        contract.name, contract.version
-    ));
-    output::line(format!(
-        "component    {}  ({} bytes)",
-        inspection.digest, inspection.size_bytes
-    ));
-    output::line(format!("contract     {}", contract.digest()));
-    let (class, floor) = (inspection.class, inspection.floor);
-    output::line(format!(
-        "class        {class} ({}), from its export",
-        class.number()
-    ));
-    output::line(format!(
-        "floor        {floor} ({}), from its imports",
-        floor.number()
-    ));
-    output::line(format!("obligations  {}", class.obligations().join(", ")));
-    if let Some(rule) = &contract.key {
-        let keeps = if contract.keeps_keys {
-            "keeps"
-        } else {
-            "does not keep"
-        };
-        output::line(format!(
-            "key          {} ({:?} scope); the far side {keeps} keys",
-            rule.template, rule.scope
-        ));
-    }
-    output::line(format!("asks for     {}", words(&contract.egress)));
-    output::line(format!("secrets      {}", words(&contract.secrets)));
-    output::line("imports");
-    for import in &inspection.imports {
-        output::line(format!("  {:8}  {}", import.kind.to_string(), import.name));
-    }
-    Ok(Exit::Ok)
 }
 
 fn words(list: &[String]) -> String {
@@ -140,113 +132,24 @@ fn words(list: &[String]) -> String {
     }
 }
 
-async fn add(
-    context: &Context,
-    file: &Path,
-    accept_class: Option<AcceptClass>,
-    replace: bool,
-) -> Result<Exit, CliError> {
-    let config = context.config()?;
-    let bytes = read(file)?;
-    inspect(&bytes).map_err(|e| at(file, e.into()))?;
-    let data = DataDir::unlocked(&config.data_dir)?;
-    let sandbox = host::sandbox(&data)?;
-    let (inspection, contract) = examine(&sandbox, file, &bytes).await?;
-    accept(file, inspection.class, accept_class)?;
-    let mut lock = Lock::load(&config.lock)?;
-    let locked = Locked {
-        name: contract.name.to_string(),
-        version: contract.version.clone(),
-        class: inspection.class,
-        component: inspection.digest,
-        contract: contract.digest(),
-        egress: contract.egress.clone(),
-        secrets: contract.secrets.clone(),
-    };
-    if let Some(old) = lock
-        .get(&locked.name)
-        .filter(|old| **old != locked && !replace)
-    {
-        let message = format!(
-            "`{}` is in the lock with another component:\n  version   {} -> {}\n  class     {} -> {}\n  \
-             component {} -> {}\n  contract  {} -> {}\naccept the change with --replace",
-            old.name,
-            old.version,
-            locked.version,
-            old.class,
-            locked.class,
-            old.component.short(),
-            locked.component.short(),
-            old.contract.short(),
-            locked.contract.short()
-        );
-        return Err(CliError::new(Reason::ToolChanged, message));
+/// A word for a shell, quoted where it has to be.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
-    lock::keep(&data, &bytes, &contract)?;
-    lock.put(locked.clone());
-    lock.save(&config.lock)?;
-    let grants: Vec<String> = config
-        .grants
-        .get(&locked.name)
-        .map(|grants| grants.iter().map(|g| g.to_string()).collect())
-        .unwrap_or_default();
-    if context.json {
-        output::json(&json!({
-            "name": locked.name, "class": locked.class, "component": locked.component,
-            "asks": locked.egress, "granted": grants,
-        }));
-    } else {
-        output::line(format!(
-            "added {} {}, class {}; asks for {}; granted {}",
-            locked.name,
-            locked.version,
-            locked.class,
-            words(&locked.egress),
-            words(&grants)
-        ));
-    }
-    Ok(Exit::Ok)
 }
 
-/// Class 3 and 4 are accepted by name.
-fn accept(file: &Path, class: Class, accepted: Option<AcceptClass>) -> Result<(), CliError> {
-    let named = match accepted {
-        None => None,
-        Some(AcceptClass::External) => Some(Class::External),
-        Some(AcceptClass::Irreversible) => Some(Class::Irreversible),
-    };
-    if class < Class::External || named == Some(class) {
-        return Ok(());
-    }
-    let message = format!(
-        "{}: its class is {class}: what it does cannot be taken back from here. Accept it with \
-         --accept-class {class}",
-        file.display()
-    );
-    Err(CliError::new(Reason::ToolClassNotAccepted, message))
-}
+#[cfg(test)]
+mod tests {
+    use super::quoted;
 
-fn list(context: &Context) -> Result<Exit, CliError> {
-    let lock = Lock::load(&context.config()?.lock)?;
-    if context.json {
-        output::json(&json!(lock.tools));
-        return Ok(Exit::Ok);
+    #[test]
+    fn a_command_can_be_copied() {
+        assert_eq!(quoted("a/b.wasm"), "a/b.wasm");
+        assert_eq!(quoted("{}"), "'{}'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
     }
-    let rows = lock
-        .tools
-        .iter()
-        .map(|t| {
-            let class = format!("{} ({})", t.class, t.class.number());
-            let component = t.component.short().to_owned();
-            vec![
-                t.name.clone(),
-                t.version.clone(),
-                class,
-                component,
-                words(&t.egress),
-            ]
-        })
-        .collect();
-    output::table(&["TOOL", "VERSION", "CLASS", "COMPONENT", "ASKS FOR"], rows);
-    Ok(Exit::Ok)
 }

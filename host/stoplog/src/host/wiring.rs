@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stoplog_agent::Driver;
 use stoplog_dispatch::{Access, Dispatcher};
-use stoplog_egress::{ApiKey, Egress, Secrets, Settings as EgressSettings};
+use stoplog_egress::{ApiKey, Egress, Grant, Secrets, Settings as EgressSettings};
 use stoplog_llm::{
     Backoff, Model, OpenAi, OpenAiSettings, Scripted, TURN_DEADLINE, TokenLimitField,
 };
@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use super::edges::SystemClock;
 use crate::config::{Config, ModelConfig};
 use crate::error::CliError;
-use crate::lock;
+use crate::lock::{self, Lock};
 
 /// Components that sessions have pinned, each loaded once for all of them.
 pub(crate) struct Tools {
@@ -68,21 +68,31 @@ impl Tools {
     }
 }
 
+/// Who takes the turns.
+pub(crate) enum Voice<'a> {
+    /// The model of the configuration; if that replays a file, this one where one is given.
+    Configured(Option<&'a Path>),
+    /// Another one.
+    Given(Arc<dyn Model>),
+}
+
 /// The agent and its tools, none of them loaded yet.
 pub(crate) fn driver(
     config: Config,
     data: &DataDir,
-    script: Option<&Path>,
+    voice: Voice<'_>,
 ) -> Result<(Driver, Tools), CliError> {
     let sandbox = sandbox(data)?;
     let egress = egress(&config)?;
-    let model = model(&config, &egress, script)?;
-    let access: BTreeMap<String, Access> = config
-        .grants
-        .iter()
+    let model = match voice {
+        Voice::Configured(script) => model(&config, &egress, script)?,
+        Voice::Given(model) => model,
+    };
+    let access: BTreeMap<String, Access> = reach(&config, &Lock::load(&config.lock)?)?
+        .into_iter()
         .map(|(tool, grants)| {
-            let grants = grants.clone().into();
-            (tool.clone(), Access { grants })
+            let grants = grants.into();
+            (tool, Access { grants })
         })
         .collect();
     let rules = Arc::new(config.rules);
@@ -96,6 +106,17 @@ pub(crate) fn driver(
         loaded: Mutex::default(),
     };
     Ok((Driver::new(dispatcher, model, clock), tools))
+}
+
+/// What each tool may reach: the lock says where to, the configuration may say how.
+pub(crate) fn reach(
+    config: &Config,
+    lock: &Lock,
+) -> Result<BTreeMap<String, Vec<Grant>>, CliError> {
+    lock::reach(lock, &config.grants).map_err(|e| {
+        let message = format!("{}: {e}", config.lock.display());
+        CliError::new(Reason::LockInvalid, message)
+    })
 }
 
 /// A sandbox with its cache in the data directory.
