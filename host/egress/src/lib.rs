@@ -26,6 +26,7 @@
 
 mod address;
 mod clients;
+mod detour;
 mod error;
 mod grant;
 pub mod limits;

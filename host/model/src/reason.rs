@@ -55,6 +55,8 @@ reasons! {
     ToolMissing "tool_missing" "add the tool again with `stoplog tool add FILE`";
     /// A tool of class 3 or 4 needs its class accepted.
     ToolClassNotAccepted "tool_class_not_accepted" "add --accept-class CLASS if that is what you want";
+    /// A case of `tool test` cannot be read.
+    CaseInvalid "case_invalid" "correct the case that the message names";
 
     /// The model called a tool that does not exist.
     UnknownTool "unknown_tool" "call one of the tools that are listed";

@@ -7,6 +7,11 @@ use stoplog_model::{ApprovalId, SessionId, Tenant};
 
 use crate::config::parse_age;
 
+/// The command of the far side of `tool test`: for itself alone.
+pub(crate) const FAR_SIDE: &str = "tool-test-far-side";
+/// The command of the host that `tool test` kills: for itself alone.
+pub(crate) const DOOMED_HOST: &str = "tool-test-doomed-host";
+
 /// Runs agents whose tools cannot pay twice.
 ///
 /// Every tool is a WebAssembly component; every request that may change something is journalled
@@ -19,6 +24,7 @@ use crate::config::parse_age;
                   2  the command line is wrong\n  3  the run waits for a person (approval or parked call)\n  \
                   4  the configuration, the lock file or a tool is wrong\n  \
                   5  the journal, the data directory or the session cannot be used now\n  \
+                  6  `tool test` ran, and a check failed\n  \
                   130, 143  ended at once by a second SIGINT or SIGTERM\n\n\
                   SIGTERM or SIGINT, once: `run` and `resume` begin nothing new, wait for the calls that are\n\
                   under way ([shutdown] grace_seconds, 30 unless the configuration says otherwise), give\n\
@@ -79,6 +85,12 @@ pub(crate) enum Command {
     Prune(Prune),
     /// Say what is wrong with configuration, tools, journal and toolchain, and what to do.
     Doctor,
+    /// The far side of `tool test`, for itself.
+    #[command(hide = true, name = FAR_SIDE)]
+    FarSide,
+    /// The host that `tool test` kills, for itself.
+    #[command(hide = true, name = DOOMED_HOST)]
+    DoomedHost,
 }
 
 impl Command {
@@ -187,8 +199,29 @@ pub(crate) enum Tool {
         #[arg(long)]
         replace: bool,
     },
+    /// Crash-test a component with cases: a far side that counts, a host that is killed at every
+    /// step of the call.
+    ///
+    /// A case is a file NAME.toml: an input, the far side's answers, and what is expected. Nothing
+    /// leaves this machine. Exit code 0: all passed; 6: a check failed.
+    Test(ToolTest),
     /// List the tools in stoplog.lock.
     List,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ToolTest {
+    /// The component.
+    pub(crate) file: PathBuf,
+    /// The folder with the cases; `cases` beside the component if not given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cases: Option<PathBuf>,
+    /// Only the checks whose name begins so, as the report prints it: CASE or CASE/CHECK.
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) only: Option<String>,
+    /// Kill every case at every point, also where an earlier case went the same way.
+    #[arg(long)]
+    pub(crate) every_point: bool,
 }
 
 /// A class that has to be named to be accepted.

@@ -20,6 +20,8 @@ pub enum Exit {
     Config = 4,
     /// The journal, the data directory or the session cannot be used now.
     Journal = 5,
+    /// `tool test` ran, and a check failed.
+    Failures = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -61,7 +63,7 @@ impl CliError {
             Some(
                 ConfigNotFound | ConfigInvalid | LockInvalid | ToolNotComponent | ToolClassUnclear
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
-                | ToolChanged | ToolMissing | ToolClassNotAccepted,
+                | ToolChanged | ToolMissing | ToolClassNotAccepted | CaseInvalid,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt

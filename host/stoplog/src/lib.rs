@@ -13,6 +13,7 @@ mod host;
 mod lock;
 mod output;
 mod signals;
+mod tooltest;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ mod run;
 mod run_report;
 mod sessions;
 mod tool;
+mod tool_test;
 mod trace;
 mod verify;
 
@@ -79,5 +80,7 @@ pub(crate) async fn run(
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,
         Command::Doctor => doctor::run(&context).await,
+        Command::FarSide => tool_test::far_side().await,
+        Command::DoomedHost => tool_test::doomed_host().await,
     }
 }

@@ -1,0 +1,72 @@
+//! `tool test`, and the two processes that it starts.
+
+use std::path::{Path, PathBuf};
+
+use super::Context;
+use crate::args::ToolTest;
+use crate::error::{CliError, Exit};
+use crate::output;
+use crate::tooltest::{self, Options};
+
+/// Where cases are looked for, beside the component.
+const CASES: &str = "cases";
+
+/// Runs the checks, and tells of them.
+pub(super) async fn run(context: &Context, args: ToolTest) -> Result<Exit, CliError> {
+    let cases = args.cases.clone().unwrap_or_else(|| {
+        let folder = args.file.parent().unwrap_or(Path::new("."));
+        folder.join(CASES)
+    });
+    let report = tooltest::run(Options {
+        cache: cache(),
+        command: command(&args, &cases),
+        component: args.file,
+        cases,
+        only: args.only,
+        every_point: args.every_point,
+    })
+    .await?;
+    match context.json {
+        true => output::json(&report.json()),
+        false => report.print(),
+    }
+    Ok(match report.failures() {
+        0 => Exit::Ok,
+        _ => Exit::Failures,
+    })
+}
+
+/// The command, to be copied from the report.
+fn command(args: &ToolTest, cases: &Path) -> String {
+    let quoted = |path: &Path| {
+        let text = path.display().to_string();
+        match text.contains([' ', '\'']) {
+            true => format!("'{}'", text.replace('\'', "'\\''")),
+            false => text,
+        }
+    };
+    let file = quoted(&args.file);
+    format!("stoplog tool test {file} --cases {}", quoted(cases))
+}
+
+/// Compiled code is kept for this user, so that the next test begins at once: a tool in Python takes
+/// half a minute to compile.
+fn cache() -> Option<PathBuf> {
+    let of_user = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(of_user.join("stoplog/compiled"))
+}
+
+/// The far side's process.
+pub(super) async fn far_side() -> Result<Exit, CliError> {
+    let served = tooltest::far_side().await;
+    served.map_err(|e| CliError::internal(format!("the far side: {e}")))?;
+    Ok(Exit::Ok)
+}
+
+/// The process of the host that is killed.
+pub(super) async fn doomed_host() -> Result<Exit, CliError> {
+    tooltest::doomed_host().await?;
+    Ok(Exit::Ok)
+}
