@@ -110,6 +110,7 @@ impl Gate for Looking {
 pub(super) struct Record {
     looking: Looking,
     header_key: String,
+    may_write: bool,
     left: Mutex<Left>,
 }
 
@@ -137,7 +138,12 @@ pub(super) fn shown(request: &Request) -> String {
 
 impl Record {
     /// The record of a call that ended.
-    pub(super) fn of(call: &CallState, header_key: String, looking: Looking) -> Record {
+    pub(super) fn of(
+        call: &CallState,
+        header_key: String,
+        may_write: bool,
+        looking: Looking,
+    ) -> Record {
         let effects = call.effects.iter().filter_map(|effect| {
             let outcome = effect.outcome.as_ref()?;
             Some((effect.intent.request.clone(), outcome.result()))
@@ -149,6 +155,7 @@ impl Record {
         Record {
             looking,
             header_key,
+            may_write,
             left: Mutex::new(Left {
                 effects: effects.collect(),
                 reads: reads.collect(),
@@ -179,6 +186,9 @@ impl Record {
             return recorded;
         }
         // What the gate refused has no record; it refuses it again.
+        if !self.may_write {
+            return Err(no_permit());
+        }
         self.looking.vet(request).await?;
         let mut left = self.left();
         let expected = left.effects.first().map_or_else(

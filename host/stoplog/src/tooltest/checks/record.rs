@@ -37,7 +37,12 @@ pub(in crate::tooltest) async fn check(
         "run again on its record, it does the same",
     );
     let looking = bench.looking(&quiet.world)?;
-    let record = Arc::new(Record::of(call, observed.key.clone(), looking));
+    let record = Arc::new(Record::of(
+        call,
+        observed.key.clone(),
+        bench.pin.class.writes(),
+        looking,
+    ));
     let input = call.call.arguments.to_string();
     let started_at_ms = call.started_at_ms.unwrap_or_default();
     let gate: Arc<dyn Gate> = record.clone();
