@@ -57,6 +57,8 @@ reasons! {
     ToolClassNotAccepted "tool_class_not_accepted" "add --accept-class CLASS if that is what you want";
     /// A case of `tool test` cannot be read.
     CaseInvalid "case_invalid" "correct the case that the message names";
+    /// A template of a tool without code makes no tool.
+    TemplateInvalid "template_invalid" "correct the part of the template that the message names";
 
     /// The model called a tool that does not exist.
     UnknownTool "unknown_tool" "call one of the tools that are listed";

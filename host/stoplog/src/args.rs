@@ -199,6 +199,10 @@ pub(crate) enum Tool {
         #[arg(long)]
         replace: bool,
     },
+    /// Make a component of a template, without code: method, URL, headers, body, fields.
+    ///
+    /// What it writes is a tool like any other: `tool test`, `tool check` and `tool add` take it.
+    From(ToolFrom),
     /// Crash-test a component with cases: a far side that counts, a host that is killed at every
     /// step of the call.
     ///
@@ -207,6 +211,19 @@ pub(crate) enum Tool {
     Test(ToolTest),
     /// List the tools in stoplog.lock.
     List,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ToolFrom {
+    /// A template file, or a name of the catalogue: http-get, http-post, webhook, mail,
+    /// issue-create, issue-comment, payment-charge, payment-refund.
+    pub(crate) template: String,
+    /// What the model calls the tool by; the template's name if not given.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The folder that it is written into; one of the tool's name if not given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

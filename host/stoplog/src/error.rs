@@ -63,7 +63,7 @@ impl CliError {
             Some(
                 ConfigNotFound | ConfigInvalid | LockInvalid | ToolNotComponent | ToolClassUnclear
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
-                | ToolChanged | ToolMissing | ToolClassNotAccepted | CaseInvalid,
+                | ToolChanged | ToolMissing | ToolClassNotAccepted | CaseInvalid | TemplateInvalid,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt

@@ -10,6 +10,7 @@ mod run;
 mod run_report;
 mod sessions;
 mod tool;
+mod tool_from;
 mod tool_test;
 mod trace;
 mod verify;

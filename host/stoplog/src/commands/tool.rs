@@ -9,7 +9,7 @@ use stoplog_model::{Class, Contract, Reason};
 use stoplog_sandbox::{Inspection, Sandbox, Settings, inspect};
 use stoplog_store::DataDir;
 
-use super::{Context, tool_test};
+use super::{Context, tool_from, tool_test};
 use crate::args::{AcceptClass, Tool};
 use crate::error::{CliError, Exit};
 use crate::host;
@@ -24,6 +24,7 @@ pub(super) async fn run(context: &Context, command: Tool) -> Result<Exit, CliErr
             accept_class,
             replace,
         } => add(context, &file, accept_class, replace).await,
+        Tool::From(args) => tool_from::run(context, &args),
         Tool::Test(args) => tool_test::run(context, args).await,
         Tool::List => list(context),
     }
