@@ -151,6 +151,14 @@ fn a_template_of_ones_own_is_undone_and_a_wrong_one_is_found_out() -> anyhow::Re
     ensure!(said.code == Some(6), "{said:#?}");
     ensure!(said.json.to_string().contains("late/probe"), "{said:#?}");
 
+    let stubborn = template.replace("/labels/{label}\"", "/labels/{item}\"");
+    fs::write(dir.path().join("label.toml"), stubborn)?;
+    done(dir.path(), &["tool", "from", "label.toml"])?;
+    let said = stoplog(dir.path(), &test)?;
+    ensure!(said.code == Some(6), "{said:#?}");
+    let seen = said.json.to_string();
+    ensure!(seen.contains("1 effect behind the undo"), "{said:#?}");
+
     let wrong = template.replace("{ label = \"{label}\"", "{ label = \"{lable}\"");
     fs::write(dir.path().join("label.toml"), wrong)?;
     let said = stoplog(dir.path(), &["tool", "from", "label.toml"])?;

@@ -182,6 +182,66 @@ fn one_check_is_run_again_by_its_name() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_failure_names_the_command_that_runs_it_again() -> anyhow::Result<()> {
+    let dir = TempDir::new()?;
+    let folder = dir.path().join("Meera's cases");
+    fs::create_dir(&folder)?;
+    let case = format!("input = {{ name = \"x\" }}\nkeeps_keys = false\n{ACTS}");
+    fs::write(folder.join("one.toml"), case)?;
+    let report = test(&guest("keyed"), &folder, &["--only", "one/killed"])?;
+    ensure!(report.code == Some(6), "{report:#?}");
+    let failed = checks(&report.json).into_iter().find(|c| c["ok"] == false);
+    let failed = failed.context("a failure")?;
+    let again = failed["failure"]["again"].as_str().context("a command")?;
+    let command = again.replacen("stoplog", &format!("{} --json", bins!().host), 1);
+    let cache = Path::new(stoplog_tests::GUESTS_DIR).join("cache");
+    let again = said(
+        Command::new("sh")
+            .env("XDG_CACHE_HOME", cache)
+            .args(["-c", &command])
+            .output()?,
+    )?;
+    ensure!(again.code == Some(6), "{command}: {again:#?}");
+    let ids: Vec<&Value> = checks(&again.json).into_iter().map(|c| &c["id"]).collect();
+    ensure!(ids == [&failed["id"]], "{command}: {ids:?}");
+    ensure!(again.json["kills"] == 1, "{again:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_person_reads_what_to_change_once_and_every_point_that_fails() -> anyhow::Result<()> {
+    let dir = TempDir::new()?;
+    let case = format!("input = {{ name = \"x\" }}\nkeeps_keys = false\n{ACTS}");
+    fs::write(dir.path().join("case.toml"), case)?;
+    let cache = Path::new(stoplog_tests::GUESTS_DIR).join("cache");
+    let output = Command::new(bins!().host)
+        .env("XDG_CACHE_HOME", cache)
+        .args(["tool", "test"])
+        .arg(guest("keyed"))
+        .arg("--cases")
+        .arg(dir.path())
+        .args(["--only", "case/killed"])
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let count = |what: &str| text.matches(what).count();
+    ensure!(
+        count("FAILED  killed at request_sent:after:1") == 1,
+        "{text}"
+    );
+    ensure!(count("  FAILED  ") >= 6, "{text}");
+    ensure!(
+        count("again     stoplog tool test") == count("  FAILED  "),
+        "{text}"
+    );
+    ensure!(count("to do     ") < count("  FAILED  "), "{text}");
+    ensure!(
+        text.contains("the far side has done it; no answer is recorded"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_tool_that_counts_its_attempts_is_found() -> anyhow::Result<()> {
     let case = format!("input = {{ name = \"x\" }}\n{ACTS}");
     let first = fails("fickle", &case, &["same-again", "lost-answer", "killed"])?;
@@ -255,7 +315,14 @@ fn what_the_case_lacks_is_named_as_a_line_to_add() -> anyhow::Result<()> {
     let case = "input = { name = \"x\" }";
     let first = fails("keyed", case, &["answers"])?;
     ensure!(
-        first["expected"].to_string().contains("POST /acts"),
+        first["expected"] == "[[far]] with request = \"POST /acts\"",
+        "{first}"
+    );
+    // The line to add for a probe catches any key.
+    let case = "input = { name = \"x\" }\n[[far]]\nrequest = \"POST /acts\"\nstatus = 500";
+    let first = fails("probed", case, &["answers"])?;
+    ensure!(
+        first["expected"] == "[[far]] with request = \"GET /acts/by-key/{key}\"",
         "{first}"
     );
     Ok(())

@@ -148,7 +148,12 @@ async fn sections(
             });
         }
     }
-    if over_all {
+    let has_failed = sections
+        .iter()
+        .flat_map(|s| &s.checks)
+        .any(|c| c.failure.is_some());
+    // Behind a failure there may be no output to look at, and that is told already.
+    if over_all && !(outputs.is_empty() && has_failed) {
         sections.push(Section {
             name: checks::DECLARED.into(),
             about: "over all cases".into(),
@@ -174,7 +179,8 @@ async fn checks_of(
     let is_meant = made
         .iter()
         .all(|c| c.failure.is_none() || !c.is_about_the_case());
-    if quiet.happened.without_line().is_empty() && wants("same-again") {
+    let has_answers = quiet.happened.without_line().is_empty();
+    if has_answers && wants("same-again") {
         made.extend(checks::record(bench, case, &quiet).await?);
     }
     if is_meant && class.writes() && wants("twice") {
@@ -183,7 +189,7 @@ async fn checks_of(
     if is_meant && class.writes() && wants("probe") {
         made.extend(checks::probe(bench, case, &quiet).await?);
     }
-    if class == Class::Irreversible && wants("preview") {
+    if has_answers && class == Class::Irreversible && wants("preview") {
         made.extend(checks::preview(bench, case).await?);
     }
     if is_meant && class == Class::Reversible && wants("undo") {

@@ -29,6 +29,12 @@ impl Failure {
             to_do: to_do.into(),
         }
     }
+
+    /// Whether there is nothing new in it but the place.
+    fn is_like(&self, other: &Failure) -> bool {
+        let told = |f: &Failure| (f.expected.clone(), f.seen.clone(), f.to_do.clone());
+        self.killed.is_some() && told(self) == told(other)
+    }
 }
 
 /// One thing that was looked at.
@@ -125,8 +131,10 @@ impl Report {
                 about => format!(": {about}"),
             };
             output::line(format!("\n{}{about}", section.name));
+            let mut before = None;
             for check in &section.checks {
-                self.print_check(check);
+                self.print_check(check, before);
+                before = check.failure.as_ref();
             }
         }
         let (all, failed) = (self.checks().count(), self.failures());
@@ -144,7 +152,8 @@ impl Report {
         }
     }
 
-    fn print_check(&self, check: &Check) {
+    /// A failure that is that of the check before it, at another point, is told in short.
+    fn print_check(&self, check: &Check, before: Option<&Failure>) {
         let note = match check.note.as_str() {
             "" => String::new(),
             note => format!("  ({note})"),
@@ -155,12 +164,17 @@ impl Report {
         };
         output::line(format!("  FAILED  {}{note}", check.what));
         let row = |name: &str, text: &str| output::line(format!("          {name:<9} {text}"));
-        row("expected", &failure.expected);
-        row("seen", &failure.seen);
+        let is_new = before.is_none_or(|before| !failure.is_like(before));
+        if is_new {
+            row("expected", &failure.expected);
+            row("seen", &failure.seen);
+        }
         if let Some(killed) = &failure.killed {
             row("killed", killed);
         }
-        row("to do", &failure.to_do);
+        if is_new {
+            row("to do", &failure.to_do);
+        }
         row("again", &self.again(check));
     }
 

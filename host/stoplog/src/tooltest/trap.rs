@@ -90,9 +90,10 @@ impl Point {
             (Stage::BatchAppended | Stage::TransactionCommitted, false) => "right behind a commit",
             _ => "on the way",
         };
-        match self.behind {
+        match self.behind.map(|b| b.stage) {
             None => text.to_owned(),
-            Some(behind) => format!("{text}, behind {behind}"),
+            Some(Stage::IntentDurable) => format!("{text}: that of what is to be sent"),
+            Some(_) => format!("{text}: that of the answer"),
         }
     }
 }

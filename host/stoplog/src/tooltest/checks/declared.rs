@@ -53,7 +53,11 @@ pub(in crate::tooltest) fn check(contract: &Contract, outputs: &[Value]) -> Vec<
         .map(|f| f.path.as_str())
         .collect();
     let identifiers = match (outputs.is_empty(), missing.as_slice(), unseen.as_slice()) {
-        (true, _, _) => identifiers.with_note("no case ends with an output"),
+        (true, _, _) => identifiers.failed(Failure::new(
+            "a case that ends with an output",
+            "every case ends with an error",
+            "write one: what the output declares was never seen",
+        )),
         (_, [], []) => identifiers,
         (_, [], unseen) => identifiers.with_note(format!("never seen: {}", unseen.join(", "))),
         (_, missing, _) => identifiers.failed(Failure::new(

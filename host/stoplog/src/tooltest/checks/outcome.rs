@@ -1,6 +1,8 @@
 //! Left alone: does the call end as the case expects, with an output that keeps its schema, and
 //! with as many effects as it should have?
 
+use std::collections::BTreeSet;
+
 use stoplog_model::Reason;
 use stoplog_model::event::CallResult;
 use stoplog_model::outcome::Disposition;
@@ -9,6 +11,7 @@ use super::{effects, ended};
 use crate::error::CliError;
 use crate::tooltest::bench::{Bench, Quiet};
 use crate::tooltest::case::{Case, misfit};
+use crate::tooltest::far::Seen;
 use crate::tooltest::report::{Check, Failure};
 
 /// The checks of a case that was left alone.
@@ -17,7 +20,7 @@ pub(in crate::tooltest) fn check(
     case: &Case,
     quiet: &Quiet,
 ) -> Result<Vec<Check>, CliError> {
-    let answers = answers(case, quiet);
+    let answers = answers(bench, case, quiet);
     if answers.failure.is_some() {
         return Ok(vec![answers]);
     }
@@ -32,14 +35,26 @@ pub(in crate::tooltest) fn check(
 }
 
 /// Every request has a line in the case.
-fn answers(case: &Case, quiet: &Quiet) -> Check {
+fn answers(bench: &Bench, case: &Case, quiet: &Quiet) -> Check {
     let what = "every request of the tool has an answer in the case";
-    let failure = quiet.happened.without_line().first().map(|seen| {
-        let request = format!("{} {}", seen.method, seen.path);
+    let key = quiet.observed().map(|o| o.key.clone());
+    let key = key.or_else(|| bench.pin.contract.fill_key(&case.input).ok()?);
+    // The line to add catches the key, so that it fits other keys, too.
+    let line = |seen: &Seen| {
+        let path = match &key {
+            Some(key) if !key.is_empty() => seen.path.replace(key.as_str(), "{key}"),
+            _ => seen.path.clone(),
+        };
+        format!("\"{} {path}\"", seen.method)
+    };
+    let missing = quiet.happened.without_line();
+    let lines: BTreeSet<String> = missing.iter().map(|seen| line(seen)).collect();
+    let failure = missing.first().map(|seen| {
+        let lines: Vec<String> = lines.into_iter().collect();
         Failure::new(
-            format!("a line [[far]] with request = \"{request}\""),
-            format!("the tool sent {request} to {}, and no line fits", seen.host),
-            "add the line to the case, with the answer that the far side really gives",
+            format!("[[far]] with request = {}", lines.join(", and ")),
+            format!("the tool asked {} for it, and no line fits", seen.host),
+            "add it to the case, with the answer that the far side really gives",
         )
     });
     Check::new(&case.name, "answers", what).judged(failure)

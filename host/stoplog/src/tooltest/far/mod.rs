@@ -12,7 +12,7 @@ mod process;
 mod script;
 mod server;
 
-pub(super) use ledger::Did;
+pub(super) use ledger::{Did, Seen};
 pub(super) use process::{FarSide, Happened, World};
 pub(super) use script::{KeyPlace, Route, Script};
 pub(crate) use server::serve;
