@@ -84,6 +84,21 @@ fn charges_and_refunds_need_no_code_and_show_what_they_would_do() -> anyhow::Res
     Ok(())
 }
 
+/// The template of docs/templates.md, as it stands there.
+#[test]
+fn the_template_of_the_documentation_makes_a_tool() -> anyhow::Result<()> {
+    let page = include_str!("../../docs/templates.md");
+    let template = page.split("```toml\n").nth(1).unwrap_or_default();
+    let template = template.split("```").next().unwrap_or_default();
+    let dir = TempDir::new()?;
+    fs::write(dir.path().join("template.toml"), template)?;
+    done(dir.path(), &["tool", "from", "template.toml", "--out", "t"])?;
+    let checked = done(dir.path(), &["tool", "check", "t/create_item.wasm"])?;
+    ensure!(checked["secrets"][0] == "API_TOKEN", "{checked:#}");
+    ensure!(checked["key"]["template"] == "item_{ref}", "{checked:#}");
+    Ok(())
+}
+
 /// Class 2, from a template of one's own; and a template whose probe looks in the wrong place.
 #[test]
 fn a_template_of_ones_own_is_undone_and_a_wrong_one_is_found_out() -> anyhow::Result<()> {

@@ -87,7 +87,9 @@ fn fails(name: &str, case: &str, expected: &[&str]) -> anyhow::Result<Value> {
             let text = check["failure"][part].as_str();
             ensure!(text.is_some_and(|t| !t.is_empty()), "{part}: {check:#}");
         }
-        let is_kill = check["id"].as_str().is_some_and(|id| id.contains('@'));
+        let is_kill = check["id"]
+            .as_str()
+            .is_some_and(|id| id.contains("/killed"));
         ensure!(
             is_kill == check["failure"]["killed"].is_string(),
             "{check:#}"
@@ -116,7 +118,13 @@ fn a_pure_and_a_read_tool_pass() -> anyhow::Result<()> {
 fn reversible_tools_pass_and_their_undo_is_tried() -> anyhow::Result<()> {
     for name in ["undoable", "undoable_keyed", "undoable_probed"] {
         let report = passes(name)?;
-        for id in ["act/undo", "act/probe", "act/twice", "act/lost-answer"] {
+        for id in [
+            "act/undo",
+            "act/probe",
+            "act/twice",
+            "act/lost-answer",
+            "act/killed-under-way",
+        ] {
             check(&report, id)?;
         }
     }
@@ -178,6 +186,29 @@ fn one_check_is_run_again_by_its_name() -> anyhow::Result<()> {
     ensure!(checks(&said.json).len() == 1, "{said:#?}");
     let said = test(&guest("keyed"), &cases("keyed"), &["--only", "nothing"])?;
     ensure!(said.code == Some(4), "{said:#?}");
+    Ok(())
+}
+
+/// The case of docs/tool-test.md, as it stands there.
+#[test]
+fn the_case_of_the_documentation_passes() -> anyhow::Result<()> {
+    let page = include_str!("../../docs/tool-test.md");
+    let case = page.split("```toml\n").nth(1).context("a case")?;
+    let case = case.split("```").next().context("its end")?;
+    let dir = TempDir::new()?;
+    fs::write(dir.path().join("late-order.toml"), case)?;
+    let said = test(&guest("issue_refund"), dir.path(), &[])?;
+    ensure!(said.code == Some(0), "{said:#?}");
+    // What the page shows of the report is what it says.
+    for check in checks(&said.json) {
+        let (id, what) = (check["id"].as_str(), check["what"].as_str());
+        let what = what.context("what")?;
+        let shown = page.contains(&format!("  ok      {what}"));
+        ensure!(
+            shown || id.is_some_and(|id| id.starts_with("tool/")),
+            "docs/tool-test.md does not show `{what}`"
+        );
+    }
     Ok(())
 }
 
@@ -244,7 +275,11 @@ fn a_person_reads_what_to_change_once_and_every_point_that_fails() -> anyhow::Re
 #[test]
 fn a_tool_that_counts_its_attempts_is_found() -> anyhow::Result<()> {
     let case = format!("input = {{ name = \"x\" }}\n{ACTS}");
-    let first = fails("fickle", &case, &["same-again", "lost-answer", "killed"])?;
+    let first = fails(
+        "fickle",
+        &case,
+        &["same-again", "lost-answer", "killed-under-way", "killed"],
+    )?;
     let (expected, seen) = (first["expected"].to_string(), first["seen"].to_string());
     ensure!(expected.contains("\\\"attempt\\\":1"), "{first}");
     ensure!(seen.contains("\\\"attempt\\\":2"), "{first}");
@@ -254,7 +289,11 @@ fn a_tool_that_counts_its_attempts_is_found() -> anyhow::Result<()> {
 #[test]
 fn a_key_that_does_not_get_to_where_the_far_side_looks_is_found() -> anyhow::Result<()> {
     let case = format!("input = {{ name = \"x\" }}\nkey_in = \"body:reference\"\n{ACTS}");
-    let first = fails("keyed", &case, &["key", "lost-answer", "killed"])?;
+    let first = fails(
+        "keyed",
+        &case,
+        &["key", "lost-answer", "killed-under-way", "killed"],
+    )?;
     ensure!(first["seen"] == "no key in body:reference", "{first}");
     Ok(())
 }
@@ -262,7 +301,11 @@ fn a_key_that_does_not_get_to_where_the_far_side_looks_is_found() -> anyhow::Res
 #[test]
 fn a_far_side_that_keeps_no_keys_although_the_contract_says_so_is_found() -> anyhow::Result<()> {
     let case = format!("input = {{ name = \"x\" }}\nkeeps_keys = false\n{ACTS}");
-    let first = fails("keyed", &case, &["lost-answer", "killed"])?;
+    let first = fails(
+        "keyed",
+        &case,
+        &["lost-answer", "killed-under-way", "killed"],
+    )?;
     let seen = first["seen"].to_string();
     ensure!(seen.contains("2 effects (act_x, act_x)"), "{first}");
     Ok(())
@@ -271,7 +314,11 @@ fn a_far_side_that_keeps_no_keys_although_the_contract_says_so_is_found() -> any
 #[test]
 fn a_probe_that_finds_nothing_is_found() -> anyhow::Result<()> {
     let case = format!("input = {{ name = \"x\" }}\n{ACTS}");
-    let first = fails("blind", &case, &["probe", "lost-answer", "killed"])?;
+    let first = fails(
+        "blind",
+        &case,
+        &["probe", "lost-answer", "killed-under-way", "killed"],
+    )?;
     ensure!(first["seen"] == "before: absent; after: absent", "{first}");
     Ok(())
 }

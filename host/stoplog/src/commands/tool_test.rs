@@ -17,9 +17,11 @@ pub(super) async fn run(context: &Context, args: ToolTest) -> Result<Exit, CliEr
         let folder = args.file.parent().unwrap_or(Path::new("."));
         folder.join(CASES)
     });
+    let file = quoted(&args.file);
     let report = tooltest::run(Options {
         cache: cache(),
-        command: command(&args, &cases),
+        command: format!("stoplog tool test {file} --cases {}", quoted(&cases)),
+        file,
         component: args.file,
         cases,
         only: args.only,
@@ -36,17 +38,14 @@ pub(super) async fn run(context: &Context, args: ToolTest) -> Result<Exit, CliEr
     })
 }
 
-/// The command, to be copied from the report.
-fn command(args: &ToolTest, cases: &Path) -> String {
-    let quoted = |path: &Path| {
-        let text = path.display().to_string();
-        match text.contains([' ', '\'']) {
-            true => format!("'{}'", text.replace('\'', "'\\''")),
-            false => text,
-        }
-    };
-    let file = quoted(&args.file);
-    format!("stoplog tool test {file} --cases {}", quoted(cases))
+/// A path as a shell takes it: commands of the report are to be copied.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 /// Compiled code is kept for this user, so that the next test begins at once: a tool in Python takes

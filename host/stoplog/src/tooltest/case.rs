@@ -107,6 +107,7 @@ fn parse(path: &Path, text: &str, contract: &Contract) -> Result<Case, CliError>
         keeps_keys: file.keeps_keys.unwrap_or(contract.keeps_keys),
         key_in: file.key_in,
         loses_answers: 0,
+        holds_answers: 0,
     };
     script.check().map_err(|why| invalid(path, why))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();

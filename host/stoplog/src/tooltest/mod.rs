@@ -62,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) every_point: bool,
     /// The command as it was typed, without `--only`.
     pub(crate) command: String,
+    /// The component, as a command has it.
+    pub(crate) file: String,
 }
 
 /// Runs all checks of a tool.
@@ -116,6 +118,13 @@ pub(crate) async fn run(options: Options) -> Result<Report, CliError> {
         kills: bench.kills.load(Ordering::Relaxed),
         took: began.elapsed(),
         command: options.command,
+        next: match inspection.class {
+            Class::External | Class::Irreversible => format!(
+                "stoplog tool add {} --accept-class {}",
+                options.file, inspection.class
+            ),
+            _ => format!("stoplog tool add {}", options.file),
+        },
     })
 }
 
@@ -198,6 +207,9 @@ async fn checks_of(
     let ended = is_meant && quiet.observed().is_some();
     if ended && !quiet.happened.effects.is_empty() && wants("lost-answer") {
         made.push(checks::lost_answer(bench, case, &quiet).await?);
+    }
+    if ended && !quiet.happened.effects.is_empty() && wants("killed-under-way") {
+        made.push(checks::under_way(bench, case, &quiet).await?);
     }
     if ended && wants("killed") {
         made.extend(checks::killed(bench, case, &quiet, everywhere).await?);

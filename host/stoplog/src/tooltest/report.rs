@@ -101,6 +101,8 @@ pub(crate) struct Report {
     pub(super) took: Duration,
     /// The command that runs this test, without `--only`.
     pub(super) command: String,
+    /// The command that comes next, when all passed.
+    pub(super) next: String,
 }
 
 impl Report {
@@ -148,7 +150,7 @@ impl Report {
             self.kills
         ));
         if failed == 0 {
-            output::line("next       stoplog tool add");
+            output::line(format!("next       {}", self.next));
         }
     }
 
@@ -203,6 +205,7 @@ impl Report {
             "failures": self.failures(), "kills": self.kills,
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "sections": sections,
+            "next": (self.failures() == 0).then_some(&self.next),
         })
     }
 }

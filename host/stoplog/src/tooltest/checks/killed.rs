@@ -18,11 +18,11 @@ use crate::error::CliError;
 use crate::tooltest::bench::{Bench, Quiet};
 use crate::tooltest::case::Case;
 use crate::tooltest::doomed::{self, End};
-use crate::tooltest::far::{Happened, Script};
+use crate::tooltest::far::{Happened, Script, World};
 use crate::tooltest::points;
 use crate::tooltest::report::{Check, Failure};
 use crate::tooltest::trap::Point;
-use crate::tooltest::trial;
+use crate::tooltest::trial::{self, Trial};
 
 /// Hosts that are killed at once: they mostly wait for the disk.
 const AT_ONCE: usize = 2;
@@ -137,17 +137,12 @@ async fn kill(bench: &Bench, case: &Case, quiet: &Quiet, point: Point) -> Result
     if doomed::run(&trial, point).await? == End::Killed {
         bench.kills.fetch_add(1, Ordering::Relaxed);
     }
-    let calls = trial::run(&trial, bench.runner.clone(), Arc::new(Unwatched)).await?;
-    let happened = world.close().await?;
-    let _ = std::fs::remove_dir_all(&trial.dir);
-    let call = calls.first();
-    let call = call.ok_or_else(|| CliError::internal("the call is gone from the session"))?;
     // In front of the intent nothing was fixed: a second start may give another output.
     let fixed = !matches!(
         (point.at.stage, point.at.moment),
         (Stage::TurnTaken, _) | (Stage::IntentDurable, Moment::Before)
     );
-    Ok(judge(bench, quiet, call, &happened, fixed))
+    resumed(bench, quiet, &trial, world, fixed).await
 }
 
 /// The answer is lost on the way, and the host lives: it finds out by itself.
@@ -171,6 +166,50 @@ pub(in crate::tooltest) async fn lost_answer(
         Came::Parked(reason) => check.with_note(format!("a person is asked, {}", asked(reason))),
         Came::Wrong(failure) => check.failed(*failure),
     })
+}
+
+/// The host is killed from outside while its first effect is under way: the far side has done it,
+/// and no host is there for the answer.
+pub(in crate::tooltest) async fn under_way(
+    bench: &Bench,
+    case: &Case,
+    quiet: &Quiet,
+) -> Result<Check, CliError> {
+    let what = "killed while the request is under way and started again, it is done once";
+    let check = Check::new(&case.name, "killed-under-way", what);
+    let script = Script {
+        holds_answers: 1,
+        ..case.script.clone()
+    };
+    let world = bench.far.open(script).await?;
+    let trial = bench.trial(case, &world, 1);
+    if doomed::run_into(&trial, &world).await? == End::Killed {
+        bench.kills.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(match resumed(bench, quiet, &trial, world, true).await? {
+        Came::Once => check,
+        Came::Parked(reason) => check.with_note(format!("a person is asked, {}", asked(reason))),
+        Came::Wrong(failure) => check.failed(Failure {
+            killed: Some("the far side has done it; its answer never came".into()),
+            ..*failure
+        }),
+    })
+}
+
+/// A second host goes on where one was killed.
+async fn resumed(
+    bench: &Bench,
+    quiet: &Quiet,
+    trial: &Trial,
+    world: World,
+    fixed: bool,
+) -> Result<Came, CliError> {
+    let calls = trial::run(trial, bench.runner.clone(), Arc::new(Unwatched)).await?;
+    let happened = world.close().await?;
+    let _ = std::fs::remove_dir_all(&trial.dir);
+    let call = calls.first();
+    let call = call.ok_or_else(|| CliError::internal("the call is gone from the session"))?;
+    Ok(judge(bench, quiet, call, &happened, fixed))
 }
 
 /// Compared with the call that was left alone.

@@ -9,7 +9,7 @@ mod twice;
 mod undo;
 
 pub(super) use declared::{CASE as DECLARED, check as declared};
-pub(super) use killed::{check as killed, lost_answer};
+pub(super) use killed::{check as killed, lost_answer, under_way};
 pub(super) use outcome::check as outcome;
 pub(super) use probe::{check as probe, preview};
 pub(super) use record::check as record;

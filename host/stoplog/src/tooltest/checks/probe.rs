@@ -135,7 +135,9 @@ pub(in crate::tooltest) async fn preview(
         _ if !happened.effects.is_empty() => Some(fail("it did something".into())),
         Ok(Returned::Text(text)) if !text.trim().is_empty() => {
             let shown: String = text.chars().take(SHOWN_CHARS).collect();
-            return Ok(Some(check.with_note(shown.replace('\n', " "))));
+            let dots = if shown.len() < text.len() { " ..." } else { "" };
+            let shown = format!("{}{dots}", shown.replace('\n', " ").trim_end());
+            return Ok(Some(check.with_note(shown)));
         }
         Ok(Returned::Text(_)) => Some(fail("an empty one".into())),
         Ok(Returned::Error(error)) => Some(fail(format!("error: {}", error.message))),

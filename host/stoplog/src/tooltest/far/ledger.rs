@@ -52,20 +52,31 @@ pub(crate) struct Effect {
     pub(crate) answer: Value,
 }
 
-/// An answer on its way, and whether it gets there.
+/// What becomes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It gets there.
+    Through,
+    /// The connection is cut in the middle of it.
+    Lost,
+    /// It is never sent, and the connection stays open.
+    Held,
+}
+
+/// An answer on its way.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    pub(crate) is_lost: bool,
+    pub(crate) way: Way,
 }
 
 /// One far side.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     script: Script,
-    lost: u32,
+    done: u32,
     pub(crate) effects: Vec<Effect>,
     pub(crate) seen: Vec<Seen>,
 }
@@ -87,7 +98,7 @@ impl Ledger {
     pub(crate) fn new(script: Script) -> Ledger {
         Ledger {
             script,
-            lost: 0,
+            done: 0,
             effects: Vec::new(),
             seen: Vec::new(),
         }
@@ -171,9 +182,11 @@ impl Ledger {
             answer: body.unwrap_or(Value::Null),
         });
         let mut reply = reply(&answer, &names);
-        if self.lost < self.script.loses_answers {
-            self.lost += 1;
-            reply.is_lost = true;
+        self.done += 1;
+        if self.done <= self.script.loses_answers {
+            reply.way = Way::Lost;
+        } else if self.done <= self.script.holds_answers {
+            reply.way = Way::Held;
         }
         (Did::Effect, reply)
     }
@@ -245,7 +258,7 @@ fn reply(answer: &Answer, names: &Map<String, Value>) -> Reply {
         status: answer.status,
         headers,
         body,
-        is_lost: false,
+        way: Way::Through,
     }
 }
 
@@ -254,7 +267,7 @@ fn plain(status: u16, body: &Value) -> Reply {
         status,
         headers: vec![("content-type".into(), "application/json".into())],
         body: body.to_string().into_bytes(),
-        is_lost: false,
+        way: Way::Through,
     }
 }
 

@@ -110,6 +110,9 @@ pub(crate) struct Script {
     pub(crate) key_in: KeyPlace,
     /// So many effects are done, and their answers lost on the way.
     pub(crate) loses_answers: u32,
+    /// So many effects are done, and their answers never sent.
+    #[serde(default)]
+    pub(crate) holds_answers: u32,
 }
 
 /// A request, as the far side got it.

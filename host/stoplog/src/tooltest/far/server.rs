@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::task::JoinHandle;
 
-use super::ledger::{Effect, Ledger, Reply, Seen};
+use super::ledger::{Effect, Ledger, Reply, Seen, Way};
 use super::script::{Asked, Script};
 
 /// Longest body of a request: what egress lets out, and no more.
@@ -135,6 +135,10 @@ async fn take(State(ledger): State<Shared>, request: Request) -> Response {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take(&asked);
+    if reply.way == Way::Held {
+        // Whoever waits for it is killed meanwhile.
+        std::future::pending::<()>().await;
+    }
     respond(reply)
 }
 
@@ -153,7 +157,7 @@ fn respond(reply: Reply) -> Response {
     for (name, value) in &reply.headers {
         response = response.header(name, value);
     }
-    let body = if reply.is_lost {
+    let body = if reply.way == Way::Lost {
         // The status may come, the body never does whole: the connection is cut.
         response = response.header("content-length", reply.body.len() + 1);
         let cut = std::io::Error::other("the answer is lost");

@@ -56,6 +56,7 @@ fn a_line_that_is_none_is_refused() {
         keeps_keys: false,
         key_in: KeyPlace::default(),
         loses_answers: 0,
+        holds_answers: 0,
     };
     assert!(script("GET /a").check().is_ok());
     for bad in ["/a", "get /a", "GET", "GET a"] {
@@ -92,6 +93,7 @@ fn the_key_is_where_the_far_side_looks() {
             keeps_keys: true,
             key_in: KeyPlace::try_from(place.to_owned()).expect("place"),
             loses_answers: 0,
+            holds_answers: 0,
         };
         assert_eq!(script.key(&request).as_deref(), key, "{place}");
     }
