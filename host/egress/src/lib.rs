@@ -28,6 +28,7 @@ mod address;
 #[cfg(test)]
 mod attacks;
 mod clients;
+mod detour;
 mod error;
 mod grant;
 pub mod limits;

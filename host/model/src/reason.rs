@@ -70,6 +70,10 @@ reasons! {
     BuildFailed "build_failed" "correct what is said above, or install what the message names";
     /// The project has not been built.
     ToolNotBuilt "tool_not_built" "build it: `stoplog tool build`";
+    /// A case of `tool test` cannot be read.
+    CaseInvalid "case_invalid" "correct the case that the message names";
+    /// A template of a tool without code makes no tool.
+    TemplateInvalid "template_invalid" "correct the part of the template that the message names";
 
     /// The model called a tool that does not exist.
     UnknownTool "unknown_tool" "call one of the tools that are listed";

@@ -8,7 +8,14 @@ use stoplog_model::{ApprovalId, SessionId, Tenant};
 use crate::config::parse_age;
 
 mod tool;
-pub(crate) use tool::{AcceptClass, Add, Format, New, Run as RunTool, Tool};
+pub(crate) use tool::{
+    AcceptClass, Add, Format, New, ProjectClass, Run as RunTool, Tool, ToolFrom, ToolTest,
+};
+
+/// The command of the far side of `tool test`: for itself alone.
+pub(crate) const FAR_SIDE: &str = "tool-test-far-side";
+/// The command of the host that `tool test` kills: for itself alone.
+pub(crate) const DOOMED_HOST: &str = "tool-test-doomed-host";
 
 /// Runs agents whose tools cannot pay twice.
 ///
@@ -22,6 +29,7 @@ pub(crate) use tool::{AcceptClass, Add, Format, New, Run as RunTool, Tool};
                   2  the command line is wrong\n  3  the run waits for a person (approval or parked call)\n  \
                   4  the configuration, the lock file or a tool is wrong\n  \
                   5  the journal, the data directory or the session cannot be used now\n  \
+                  6  `tool test` ran, and a check failed\n  \
                   130, 143  ended at once by a second SIGINT or SIGTERM\n\n\
                   SIGTERM or SIGINT, once: `run` and `resume` begin nothing new, wait for the calls that are\n\
                   under way ([shutdown] grace_seconds, 30 unless the configuration says otherwise), give\n\
@@ -82,6 +90,12 @@ pub(crate) enum Command {
     Prune(Prune),
     /// Say what is wrong with configuration, tools, journal and toolchain, and what to do.
     Doctor,
+    /// The far side of `tool test`, for itself.
+    #[command(hide = true, name = FAR_SIDE)]
+    FarSide,
+    /// The host that `tool test` kills, for itself.
+    #[command(hide = true, name = DOOMED_HOST)]
+    DoomedHost,
 }
 
 impl Command {

@@ -20,6 +20,8 @@ pub enum Exit {
     Config = 4,
     /// The journal, the data directory or the session cannot be used now.
     Journal = 5,
+    /// `tool test` ran, and a check failed.
+    Failures = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -62,7 +64,8 @@ impl CliError {
                 ConfigNotFound | ConfigInvalid | LockInvalid | ToolNotComponent | ToolClassUnclear
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
                 | ToolChanged | ToolMissing | ToolClassNotAccepted | ToolDeclined | ToolNotAdded
-                | ToolNotBuilt | ProjectNotFound | ProjectExists | TemplateMissing | SecretExposed,
+                | ToolNotBuilt | ProjectNotFound | ProjectExists | TemplateMissing | SecretExposed
+                | CaseInvalid | TemplateInvalid,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt

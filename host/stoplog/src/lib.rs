@@ -16,6 +16,7 @@ mod project;
 mod sample;
 mod signals;
 mod templates;
+mod tooltest;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use crate::effect::{Finding, Permit};
 use crate::error::{Aftermath, ToolError};
 use crate::schema::{FieldType, Input, KeyPart, Output, schema_text};
 
-pub use crate::bindings::types::{Contract, Finding as WitFinding, KeyScope};
+pub use crate::bindings::types::{Contract, Finding as WitFinding, KeyRule, KeyScope};
 pub use crate::bindings::{about, external, irreversible, pure, read, reversible};
 pub use crate::schema::choice_schema;
 pub use {schemars, serde};

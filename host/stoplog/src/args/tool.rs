@@ -22,6 +22,15 @@ pub(crate) enum Tool {
         /// The component, or the folder of a tool; this one if not given.
         path: Option<PathBuf>,
     },
+    /// Crash-test a tool with its cases: a far side that counts, a host that is killed at every step
+    /// of the call.
+    ///
+    /// A case is a file NAME.toml: an input, the far side's answers, and what is expected. Nothing
+    /// leaves this machine. Exit code 0: all passed; 6: a check failed.
+    Test(ToolTest),
+    /// Make the component of a tool without code again, of its template: method, URL, headers, body,
+    /// fields. `tool new NAME --from TEMPLATE` makes its folder.
+    From(ToolFrom),
     /// Accept a component: copy it into the data directory and write it into stoplog.lock, with
     /// what it may reach. Makes a stoplog.toml where there is none.
     Add(Add),
@@ -40,11 +49,42 @@ pub(crate) struct New {
     /// What the model calls it by, and the folder: lower-case letters, digits and `_`.
     pub(crate) name: ToolName,
     /// What it may do; the README says what each class owes.
-    #[arg(long, value_enum)]
-    pub(crate) class: ProjectClass,
+    #[arg(long, value_enum, required_unless_present = "from")]
+    pub(crate) class: Option<ProjectClass>,
     /// The language of the template: rust, python or js.
     #[arg(long, default_value = "rust")]
     pub(crate) lang: String,
+    /// A tool without code: a template file of an HTTP request, or a name of the catalogue: http-get,
+    /// http-post, webhook, mail, issue-create, issue-comment, payment-charge, payment-refund.
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["class", "lang"])]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ToolFrom {
+    /// A template file, or a name of the catalogue.
+    pub(crate) template: String,
+    /// What the model calls the tool by; the template's name if not given.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The folder that it is written into; one of the tool's name if not given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ToolTest {
+    /// The component, or the folder of a tool; this one if not given.
+    pub(crate) path: Option<PathBuf>,
+    /// The folder with the cases; the tool's own, or `cases` beside the component, if not given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cases: Option<PathBuf>,
+    /// Only the checks whose name begins so, as the report prints it: CASE or CASE/CHECK.
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) only: Option<String>,
+    /// Kill every case at every point, also where an earlier case went the same way.
+    #[arg(long)]
+    pub(crate) every_point: bool,
 }
 
 /// The classes, as authors write them.

@@ -88,5 +88,7 @@ pub(crate) async fn run(
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,
         Command::Doctor => doctor::run(&context).await,
+        Command::FarSide => tool::test::far_side().await,
+        Command::DoomedHost => tool::test::doomed_host().await,
     }
 }

@@ -7,9 +7,11 @@ mod add;
 mod ask;
 mod build;
 mod check;
+mod from;
 mod list;
 mod new;
 mod run;
+pub(super) mod test;
 
 use std::fs;
 use std::io::{self, Read};
@@ -33,6 +35,8 @@ pub(super) async fn run(context: &Context, command: Tool) -> Result<Exit, CliErr
         Tool::Add(add) => add::run(context, add).await,
         Tool::Run(run) => run::run(context, run).await,
         Tool::List { format } => list::run(context, format),
+        Tool::From(args) => from::run(context, &args),
+        Tool::Test(args) => test::run(context, args).await,
     }
 }
 

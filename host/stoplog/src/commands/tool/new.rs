@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::json;
 use stoplog_model::Reason;
 
-use super::Context;
-use crate::args::New;
+use super::{Context, from};
+use crate::args::{New, ProjectClass};
 use crate::error::{CliError, Exit};
 use crate::output;
 use crate::templates;
@@ -24,16 +24,20 @@ const RUST_WORDS: &[&str] = &[
 ];
 
 pub(super) fn run(context: &Context, new: &New) -> Result<Exit, CliError> {
-    let (name, lang, class) = (&new.name, new.lang.as_str(), new.class.as_str());
-    let files = templates::project(name, lang, class)?;
-    if lang == "rust" && RUST_WORDS.contains(&name.as_str()) {
-        let message = format!("`{name}` is a word of Rust, and the tool is a function of its name");
-        return Err(CliError::new(Reason::ToolContractInvalid, message));
-    }
+    let (name, lang) = (&new.name, new.lang.as_str());
     let dir = Path::new(name.as_str());
     if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
         let message = format!("{} is there, and not empty", dir.display());
         return Err(CliError::new(Reason::ProjectExists, message));
+    }
+    if let Some(template) = &new.from {
+        return from::project(context, name.as_str(), template);
+    }
+    let class = new.class.map_or("", ProjectClass::as_str);
+    let files = templates::project(name, lang, class)?;
+    if lang == "rust" && RUST_WORDS.contains(&name.as_str()) {
+        let message = format!("`{name}` is a word of Rust, and the tool is a function of its name");
+        return Err(CliError::new(Reason::ToolContractInvalid, message));
     }
     for (path, bytes) in &files {
         let path = dir.join(path);
