@@ -9,28 +9,30 @@ use std::ops::Range;
 /// A value to look for.
 pub(crate) struct Written {
     chars: Vec<Char>,
+    /// Which bytes it may begin with, whichever way it is written.
+    starts: [bool; 256],
 }
 
 /// A character, and how it may be written.
 struct Char {
     forms: Vec<Vec<u8>>,
-    /// First bytes of the forms.
-    firsts: Vec<u8>,
 }
 
 impl Written {
     /// The value is not empty.
     pub(crate) fn new(value: &str) -> Written {
-        Written {
-            chars: value.chars().map(Char::new).collect(),
+        let chars: Vec<Char> = value.chars().map(Char::new).collect();
+        let mut starts = [false; 256];
+        for form in chars.iter().take(1).flat_map(|first| &first.forms) {
+            starts[usize::from(form[0])] = true;
         }
+        Written { chars, starts }
     }
 
     /// The first place at or behind `from` where it stands.
     pub(crate) fn find(&self, text: &[u8], from: usize) -> Option<Range<usize>> {
-        let first = self.chars.first()?;
         (from..text.len())
-            .filter(|at| first.firsts.contains(&text[*at]))
+            .filter(|at| self.starts[usize::from(text[*at])])
             .find_map(|start| Some(start..self.end(text, start)?))
     }
 
@@ -94,10 +96,7 @@ impl Char {
         texts.extend(named.map(str::to_owned));
         let mut forms = vec![plain];
         forms.extend(texts.into_iter().map(String::into_bytes));
-        let mut firsts: Vec<u8> = forms.iter().map(|form| form[0]).collect();
-        firsts.sort_unstable();
-        firsts.dedup();
-        Char { forms, firsts }
+        Char { forms }
     }
 
     /// Case counts in the character itself, and not in the digits of an escape.
