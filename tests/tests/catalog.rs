@@ -84,6 +84,67 @@ fn charges_and_refunds_need_no_code_and_show_what_they_would_do() -> anyhow::Res
     Ok(())
 }
 
+/// Class 2 whose undo is the same request with another body.
+#[test]
+fn a_state_that_is_put_back_is_undone() -> anyhow::Result<()> {
+    let dir = TempDir::new()?;
+    let template = r#"
+        name = "close_order"
+        class = "reversible"
+        description = "Closes an order."
+        key = { template = "close_{id}" }
+        settles_within_ms = 100
+
+        [input]
+        id = { type = "string", show = "audit" }
+
+        [output]
+        state = { type = "string", show = "audit" }
+
+        [request]
+        method = "PUT"
+        url = "https://api.example.com/orders/{id}/state"
+        body = { state = "closed" }
+
+        [undo]
+        method = "PUT"
+        url = "https://api.example.com/orders/{id}/state"
+        body = { state = "open" }
+    "#;
+    let case = r#"
+        input = { id = "7" }
+        expect = { output = { state = "closed" } }
+
+        [[far]]
+        request = "PUT /orders/{id}/state"
+        when = { state = "open" }
+        undoes = true
+        body = { state = "open" }
+
+        [[far]]
+        request = "PUT /orders/{id}/state"
+        body = { state = "{body.state}" }
+    "#;
+    fs::create_dir(dir.path().join("cases"))?;
+    fs::write(dir.path().join("close.toml"), template)?;
+    fs::write(dir.path().join("cases/close.toml"), case)?;
+    done(dir.path(), &["tool", "from", "close.toml"])?;
+    let test = [
+        "tool",
+        "test",
+        "close_order/close_order.wasm",
+        "--cases",
+        "cases",
+    ];
+    let report = done(dir.path(), &test)?;
+    ensure!(report["passed"] == true, "{report:#}");
+    ensure!(
+        report["next"] == "stoplog tool add close_order/close_order.wasm",
+        "{report:#}"
+    );
+    Ok(())
+}
+
 /// The template of docs/templates.md, as it stands there.
 #[test]
 fn the_template_of_the_documentation_makes_a_tool() -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! | in a line | is |
 //! |---|---|
 //! | `request` | method and path, such as `GET /orders/{id}?expand={what}`; with a host in front of the path, only there |
+//! | `when` | fields of the request's body, and what they must be |
 //! | `status`, `headers`, `body`, `text` | the answer; `body` is JSON, `text` is anything else |
 //! | `effect` | whether it does something: yes for unsafe methods, unless told |
 //! | `undoes` | it takes back the effects that fit |
@@ -90,6 +91,8 @@ fn ok() -> u16 {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
     pub(crate) request: String,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) when: Map<String, Value>,
     #[serde(default = "ok")]
     pub(crate) status: u16,
     #[serde(default)]
@@ -203,6 +206,11 @@ impl Route {
     fn catches(&self, asked: &Asked) -> Option<Caught> {
         let (method, host, path, query) = self.parts()?;
         if method != asked.method || host.is_some_and(|h| !h.eq_ignore_ascii_case(&asked.host)) {
+            return None;
+        }
+        // Compared as texts: in a form everything is one.
+        let mut fields = self.when.iter();
+        if !fields.all(|(path, value)| at(&asked.body, path).map(text_of) == Some(text_of(value))) {
             return None;
         }
         let mut caught = Caught::new();

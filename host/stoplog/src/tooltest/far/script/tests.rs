@@ -4,6 +4,7 @@ use serde_json::json;
 fn route(request: &str) -> Route {
     Route {
         request: request.into(),
+        when: Map::new(),
         status: 200,
         headers: BTreeMap::new(),
         body: None,
@@ -47,6 +48,24 @@ fn a_request_fits_by_method_host_path_and_query() {
         assert!(check(line, request).is_none(), "{line}");
     }
     assert!(check("GET https://x.com/a", asked("GET", "x.com", "/a")).is_some());
+}
+
+#[test]
+fn a_line_may_look_into_the_body() {
+    let mut line = route("PUT /orders/{id}");
+    line.when.insert("order.state".into(), json!("open"));
+    line.when.insert("count".into(), json!(2));
+    let mut request = asked("PUT", "h", "/orders/7");
+    for (body, fits) in [
+        (json!({"order": {"state": "open"}, "count": 2}), true),
+        (json!({"order": {"state": "open"}, "count": "2"}), true),
+        (json!({"order": {"state": "closed"}, "count": 2}), false),
+        (json!({"count": 2}), false),
+        (Value::Null, false),
+    ] {
+        request.body = body;
+        assert_eq!(line.catches(&request).is_some(), fits, "{}", request.body);
+    }
 }
 
 #[test]
