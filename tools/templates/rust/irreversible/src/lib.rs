@@ -85,7 +85,9 @@ fn check(input: &Payment) -> Result<(), ToolError> {
         return Err(ToolError::invalid_input("amount_cents must be more than 0"));
     }
     if input.currency.len() != 3 || !input.currency.bytes().all(|b| b.is_ascii_uppercase()) {
-        return Err(ToolError::invalid_input("currency must be three capital letters"));
+        return Err(ToolError::invalid_input(
+            "currency must be three capital letters",
+        ));
     }
     Ok(())
 }

@@ -48,8 +48,10 @@ fn {{name}}(input: Question) -> Result<Answer, ToolError> {
         });
     };
     let Some((_, latitude, longitude)) = PLACES.iter().find(|p| p.0 == place) else {
-        return Err(ToolError::not_found(format!("`{place}` is not a known place"))
-            .hint(format!("use one of {}", places.join(", "))));
+        return Err(
+            ToolError::not_found(format!("`{place}` is not a known place"))
+                .hint(format!("use one of {}", places.join(", "))),
+        );
     };
     let query: [(&str, &dyn std::fmt::Display); 3] = [
         ("latitude", latitude),
