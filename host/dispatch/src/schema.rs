@@ -75,8 +75,10 @@ impl Schemas {
 }
 
 /// Why a text is not an output of this tool, if it is not.
-pub fn output_problem(pin: &Arc<Pin>, text: &str) -> Option<String> {
-    Schemas::default().output(pin, text).err()
+pub fn output_problem(pin: &Pin, text: &str) -> Option<String> {
+    Schemas::default()
+        .output(&Arc::new(pin.clone()), text)
+        .err()
 }
 
 /// The complaints say where and which rule, and leave out the values: those may be personal.

@@ -195,7 +195,7 @@ async fn resolve(
 
 fn resolution(
     decision: &Decision,
-    pin: &std::sync::Arc<stoplog_model::event::Pin>,
+    pin: &stoplog_model::event::Pin,
 ) -> Result<Resolution, CliError> {
     match (decision.what, &decision.output) {
         (ResolveAs::Done, None) => Ok(Resolution::Done(None)),
