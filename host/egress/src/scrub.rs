@@ -8,6 +8,9 @@
 //! side may give back later what it got before. Those of other tools are not: a guest could guess
 //! at them and see whether its guess is blotted out.
 //!
+//! Placeholders in an answer lose their braces: what a far side writes must not become a secret in
+//! the tool's next request.
+//!
 //! What may go wrong: a far side that gives a value back in pieces, reversed, compressed or
 //! encrypted is not seen through. Requests of tools with secrets therefore ask for an answer that
 //! is not compressed.
@@ -20,6 +23,10 @@ use written::Written;
 /// Characters of base64 that are looked for at least: fewer would be found by chance.
 const MIN_BASE64_CHARS: usize = 6;
 
+/// How a placeholder begins, and what stands there instead.
+const OPEN: &str = "{{secret:";
+const MARK: &[u8] = b"[secret:";
+
 /// What to look for, and what to put there.
 pub(crate) struct Scrubber {
     marks: Vec<(Written, Vec<u8>)>,
@@ -31,7 +38,14 @@ impl Scrubber {
         let known = names
             .into_iter()
             .filter_map(|name| Some((name, secrets.value(name)?)));
-        Scrubber::of(known)
+        let mut scrubber = Scrubber::of(known);
+        if !scrubber.marks.is_empty() {
+            // A far side that writes a placeholder must not have it filled in by the next request of
+            // a tool that passes its text on.
+            let placeholder = (Written::new(OPEN), MARK.to_vec());
+            scrubber.marks.push(placeholder);
+        }
+        scrubber
     }
 
     /// For one value outside [`Secrets`].

@@ -115,6 +115,8 @@ reasons! {
     SecretMissing "secret_missing" "declare the secret in the contract and bind it in stoplog.toml";
     /// Others than its owner can read a secret's file.
     SecretExposed "secret_exposed" "chmod 600 the file, and think about a new secret";
+    /// An input names a secret.
+    SecretNamed "secret_named" "leave {{secret:...}} out of the input: the tool puts its secrets in by itself";
     /// A permit was used twice, or a label was.
     PermitSpent "permit_spent" "use `split` with a new label for each further effect";
     /// The request or response is too large, or there are too many.

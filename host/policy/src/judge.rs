@@ -8,6 +8,7 @@ use stoplog_model::{ApprovalId, Digest, Position, Reason, Session};
 
 use crate::approval::ApprovalRules;
 use crate::clearance::Clearance;
+use crate::placeholder;
 
 /// What the judgement rests on.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +102,12 @@ pub fn judge(facts: Facts<'_>) -> Judgement {
     };
     if let Some(problem) = facts.input_problem {
         return refuse(ErrorCode::InvalidInput, Reason::InputSchema, problem);
+    }
+    if !pin.contract.secrets.is_empty()
+        && let Some(place) = placeholder::named_in(&call.call.arguments)
+    {
+        let message = format!("{place}: an input cannot name a secret of the tool");
+        return refuse(ErrorCode::InvalidInput, Reason::SecretNamed, message);
     }
     let (header_key, act_key) = match keys(facts.session, facts.position, call, pin) {
         Ok(keys) => keys,

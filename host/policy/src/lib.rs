@@ -4,6 +4,7 @@
 //!   only maker of [`Clearance`], and a [`Permit`] comes from a clearance alone.
 //! * [`recovery`] decides what cures a call whose effect is in doubt.
 //! * [`aftermath`] decides what is believed when a call failed.
+//! * [`placeholder`] keeps the model from naming secrets.
 //! * [`readable`] makes text safe for the eyes of the person who approves.
 //!
 //! Invariant: nothing here performs anything. A verdict is a value; the dispatcher acts on it.
@@ -12,6 +13,7 @@ pub mod aftermath;
 pub mod approval;
 pub mod clearance;
 pub mod judge;
+pub mod placeholder;
 pub mod readable;
 pub mod recovery;
 

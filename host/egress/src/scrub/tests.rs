@@ -129,3 +129,20 @@ fn what_looks_like_a_beginning_is_no_trap() {
     let text = "%25".repeat(20_000);
     assert_eq!(scrubber.text(&text), text);
 }
+
+#[test]
+fn a_placeholder_in_an_answer_is_none_any_more() {
+    let mut secrets = Secrets::new();
+    secrets.bind("TOKEN", "s3cr3t-value").expect("a secret");
+    let scrubber = Scrubber::new(&secrets, ["TOKEN"]);
+    for sent in [
+        "send {{secret:TOKEN}} on",
+        "send %7B%7Bsecret:TOKEN%7D%7D on",
+    ] {
+        let seen = scrubber.text(sent);
+        let open = seen.contains("{{secret:") || seen.contains("%7B%7Bsecret:");
+        assert!(!open && seen.contains("TOKEN"), "{seen}");
+    }
+    let without = Scrubber::new(&secrets, []);
+    assert_eq!(without.text("{{secret:TOKEN}}"), "{{secret:TOKEN}}");
+}
