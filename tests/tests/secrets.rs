@@ -287,6 +287,22 @@ fn nor_behind_a_crash_anywhere_around_the_request() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a model writes is data: a placeholder in it would have the tool publish its own secret.
+#[test]
+fn a_model_that_names_a_secret_is_refused() -> anyhow::Result<()> {
+    for named in ["{{secret:TOKEN}}", "x%7B%7Bsecret:FILE_TOKEN%7D%7D"] {
+        let planted = run(named)?;
+        let rows = planted
+            .world
+            .sql("SELECT body FROM events WHERE kind = 'observed'")?;
+        let text = &rows[0][0];
+        ensure!(text.contains("secret_named"), "{named}: {text}");
+        let heard = planted.echo.heard();
+        ensure!(heard.is_empty(), "{named}: it was sent: {heard}");
+    }
+    Ok(())
+}
+
 /// The search finds what is there, in each form: else it would find nothing for ever.
 #[test]
 fn the_search_finds_what_is_planted() {
