@@ -77,10 +77,13 @@ fn each_mistake_of_an_author_has_its_reason_and_names_the_way_on() -> anyhow::Re
         bad_grant.code == Some(2) && bad_grant.stderr.contains("http"),
         "{bad_grant:?}"
     );
-    desk.ok(
-        ".",
-        &format!("stoplog tool add {keyed} --accept-class external"),
-    )?;
+    let add = format!("tool add {keyed}");
+    desk.fails(".", &add, 4, "tool_class_not_accepted")?;
+    ensure!(
+        !desk.path("data").exists() && !desk.path("stoplog.toml").exists(),
+        "a refusal leaves nothing behind"
+    );
+    desk.ok(".", &format!("stoplog {add} --accept-class external"))?;
     let unknown = desk.fails(".", "tool run hello '{}'", 4, "tool_not_added")?;
     ensure!(
         unknown.stderr.contains("stoplog tool add FILE"),

@@ -69,6 +69,9 @@ fn run(desk: &Desk, name: &str, input: &Value, more: &str) -> anyhow::Result<cra
 fn pure_and_read_run_from_nothing_without_a_network() -> anyhow::Result<()> {
     let desk = Desk::new("plain")?;
     make(&desk, "share", "pure", "pure")?;
+    // Its unit tests need no host, and no component.
+    let tested = desk.ok("share", "cargo test --target-dir target")?;
+    ensure!(tested.stdout.contains("1 passed"), "{tested:?}");
     desk.ok("share", "stoplog tool add")?;
     let ran = desk.ok(
         "share",

@@ -11,10 +11,11 @@ use std::path::Path;
 
 use serde_json::json;
 use stoplog_model::{Class, Contract, Reason};
+use stoplog_sandbox::inspect;
 use stoplog_store::DataDir;
 
 use super::ask::{self, Ask, Terminal};
-use super::{Context, Target, examine, quoted, words};
+use super::{Context, Target, at, examine, quoted, words};
 use crate::args::{AcceptClass, Add};
 use crate::config::Config;
 use crate::error::{CliError, Exit};
@@ -39,7 +40,12 @@ kind = "scripted"
 pub(super) async fn run(context: &Context, args: Add) -> Result<Exit, CliError> {
     let target = Target::of(args.path.as_deref())?;
     let bytes = target.read()?;
+    let inspection = inspect(&bytes).map_err(|e| at(target.component(), e.into()))?;
     let (config, is_new) = configuration(context)?;
+    if is_new {
+        // A refusal leaves nothing behind in a folder that had nothing.
+        accept(target.component(), inspection.class, args.accept_class)?;
+    }
     let data = DataDir::unlocked(&config.data_dir)?;
     let sandbox = host::sandbox(&data)?;
     let (inspection, contract) = examine(&sandbox, target.component(), &bytes).await?;
