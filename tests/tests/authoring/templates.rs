@@ -22,7 +22,14 @@ fn make(desk: &Desk, name: &str, class: &str, told: &str) -> anyhow::Result<()> 
         "{made:?}"
     );
     desk.share_target(name)?;
-    built(desk, name, told)
+    built(desk, name, told)?;
+    // Its own cases, and the crashes that come with them.
+    let tested = desk.ok(name, "stoplog tool test")?;
+    ensure!(
+        tested.stdout.contains("next       stoplog tool add"),
+        "{tested:?}"
+    );
+    Ok(())
 }
 
 fn built(desk: &Desk, name: &str, told: &str) -> anyhow::Result<()> {

@@ -71,7 +71,8 @@ fn templates(lang: Lang) -> anyhow::Result<Vec<Made>> {
 
 fn templates_run(lang: Lang) -> anyhow::Result<()> {
     let word = lang.word();
-    let scene = Scene::new(&templates(lang)?)?;
+    let made = templates(lang)?;
+    let scene = Scene::new(&made)?;
     let (bill, weather, charge) = (
         format!("bill_{word}"),
         format!("weather_{word}"),
@@ -125,6 +126,11 @@ fn templates_run(lang: Lang) -> anyhow::Result<()> {
     ensure!(keys == ["charge_inv-1"], "{keys:?}");
     let told = scene.told("pays")?;
     ensure!(told == [json!({"ok": {"charge_id": "ch_1"}})], "{told:#?}");
+
+    // And as its author would see to it.
+    for tool in made.iter().filter(|tool| tool.class == "irreversible") {
+        scene.crash_tested(tool, lang)?;
+    }
     Ok(())
 }
 

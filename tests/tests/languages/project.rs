@@ -48,6 +48,12 @@ pub(crate) struct Made {
 /// The files of a project, by their path in it.
 type Files = BTreeMap<String, String>;
 
+/// The folder of a template.
+pub(crate) fn template(lang: Lang, class: &str) -> PathBuf {
+    let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/templates");
+    templates.join(lang.word()).join(class)
+}
+
 /// Makes a tool from a template; `change` gets each file's path and text.
 pub(crate) fn make(
     lang: Lang,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stoplog_tests::{Said, World, bins};
 
 use crate::far::{Far, ORIGIN};
-use crate::project::Made;
+use crate::project::{self, Lang, Made};
 
 pub(crate) struct Scene {
     world: World,
@@ -48,6 +48,36 @@ impl Scene {
         let mut command = self.world.command(args);
         command.env("STOPLOG_TEST_PAYMENTS_KEY", "sk_test_1");
         stoplog_tests::said(command.output()?)
+    }
+
+    /// `tool test` with the template's own cases.
+    pub(crate) fn crash_tested(&self, tool: &Made, lang: Lang) -> anyhow::Result<()> {
+        let cache = self.world.path().join("user-cache");
+        let compiled = cache.join("stoplog/compiled");
+        fs::create_dir_all(&compiled)?;
+        tool.lend_compiled(&compiled)?;
+        let cases = project::template(lang, &tool.class).join("cases");
+        let file = tool.component.to_str().context("a path as text")?;
+        let cases = cases.to_str().context("a path as text")?;
+        let mut command = self
+            .world
+            .command(&["tool", "test", file, "--cases", cases]);
+        let said = stoplog_tests::said(command.env("XDG_CACHE_HOME", &cache).output()?)?;
+        ensure!(
+            said.code == Some(0),
+            "{}: {} {}",
+            tool.name,
+            said.json,
+            said.stderr
+        );
+        let kills = said.json["kills"].as_u64();
+        ensure!(
+            kills.is_some_and(|n| n > 20),
+            "{}: {}",
+            tool.name,
+            said.json
+        );
+        Ok(())
     }
 
     /// What the model of the next runs decides on: one call a turn.

@@ -62,8 +62,8 @@ pub(crate) struct Options {
     pub(crate) every_point: bool,
     /// The command as it was typed, without `--only`.
     pub(crate) command: String,
-    /// The component, as a command has it.
-    pub(crate) file: String,
+    /// The command that accepts the tool; the class that is to be accepted is put behind it.
+    pub(crate) add: String,
 }
 
 /// Runs all checks of a tool.
@@ -119,11 +119,10 @@ pub(crate) async fn run(options: Options) -> Result<Report, CliError> {
         took: began.elapsed(),
         command: options.command,
         next: match inspection.class {
-            Class::External | Class::Irreversible => format!(
-                "stoplog tool add {} --accept-class {}",
-                options.file, inspection.class
-            ),
-            _ => format!("stoplog tool add {}", options.file),
+            Class::External | Class::Irreversible => {
+                format!("{} --accept-class {}", options.add, inspection.class)
+            }
+            _ => options.add,
         },
     })
 }

@@ -18,6 +18,11 @@ pub(super) async fn run(context: &Context, args: ToolTest) -> Result<Exit, CliEr
     target.read()?;
     let component = target.component().to_owned();
     let file = quoted(&component);
+    let add = match &target {
+        Target::File(_) => format!("stoplog tool add {file}"),
+        Target::Project(project) if project.dir.as_os_str().is_empty() => "stoplog tool add".into(),
+        Target::Project(project) => format!("stoplog tool add {}", quoted(&project.dir)),
+    };
     let cases = match (args.cases, target) {
         (Some(named), _) => named,
         (None, Target::Project(project)) => project.cases,
@@ -29,7 +34,7 @@ pub(super) async fn run(context: &Context, args: ToolTest) -> Result<Exit, CliEr
     let report = tooltest::run(Options {
         cache: cache(),
         command: format!("stoplog tool test {file} --cases {}", quoted(&cases)),
-        file,
+        add,
         component,
         cases,
         only: args.only,
