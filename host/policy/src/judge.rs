@@ -100,10 +100,13 @@ pub fn judge(facts: Facts<'_>) -> Judgement {
         );
         return refuse(ErrorCode::NotFound, Reason::UnknownTool, message);
     };
-    if let Some(problem) = facts.input_problem {
+    // What has begun is never refused: a refusal says that nothing changed, and it may have.
+    let has_begun = !call.effects.is_empty();
+    if let Some(problem) = facts.input_problem.filter(|_| !has_begun) {
         return refuse(ErrorCode::InvalidInput, Reason::InputSchema, problem);
     }
-    if !pin.contract.secrets.is_empty()
+    if !has_begun
+        && !pin.contract.secrets.is_empty()
         && let Some(place) = placeholder::named_in(&call.call.arguments)
     {
         let message = format!("{place}: an input cannot name a secret of the tool");

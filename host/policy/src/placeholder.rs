@@ -9,8 +9,11 @@
 
 use serde_json::Value;
 
-/// How a placeholder begins, plain and in a URL; in lower case.
-const OPENINGS: [&str; 2] = ["{{secret:", "%7b%7bsecret:"];
+/// How a placeholder begins, in lower case.
+const OPENING: &str = "{{secret:";
+
+/// How its characters may be written in a URL, in lower case.
+const ENCODED: [(&str, &str); 2] = [("%7b", "{"), ("%3a", ":")];
 
 /// Where an input names a secret, as a JSON pointer; none if it does not.
 pub fn named_in(input: &Value) -> Option<String> {
@@ -28,9 +31,15 @@ pub fn named_in(input: &Value) -> Option<String> {
     }
 }
 
+/// As a URL's parser sees it too: that leaves out tabs and line breaks, and encodes a brace or not
+/// as the part of the URL is.
 fn is_named(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    OPENINGS.iter().any(|opening| lower.contains(opening))
+    let mut plain = text.to_ascii_lowercase();
+    plain.retain(|c| !matches!(c, '\t' | '\n' | '\r'));
+    for (encoded, character) in ENCODED {
+        plain = plain.replace(encoded, character);
+    }
+    plain.contains(OPENING)
 }
 
 #[cfg(test)]
@@ -50,6 +59,14 @@ mod tests {
             found(json!({"path": "%7B%7bSecret:TOKEN%7D%7D"})),
             Some("/path".to_owned())
         );
+        for mixed in [
+            "%7B{secret:T}}",
+            "{%7bSECRET:T%7D}",
+            "a{{sec\nret:T",
+            "{{secret%3AT}}",
+        ] {
+            assert!(found(json!({ "path": mixed })).is_some(), "{mixed}");
+        }
         assert!(found(json!({"{{secret:T}}": 1})).is_some());
         assert_eq!(
             found(json!({"a": "{{order}} secret: none", "b": null})),

@@ -56,22 +56,39 @@ impl Outlet {
         let (over, last) = oneshot::channel();
         Place {
             before: self.last.replace(last),
-            _over: over,
+            over: Some(over),
         }
     }
 }
 
-/// A place in the queue; the next one's turn comes when it is dropped.
+/// A place in the queue. The next one's turn comes when it is dropped, and not before its own would
+/// have come: a request that ends early leaves those before it where they are.
 struct Place {
     before: Option<oneshot::Receiver<()>>,
-    _over: oneshot::Sender<()>,
+    over: Option<oneshot::Sender<()>>,
 }
 
 impl Place {
     async fn turn(&mut self) {
-        if let Some(before) = self.before.take() {
+        if let Some(before) = &mut self.before {
             // Nothing is ever sent: it ends when the other side is dropped.
             let _ = before.await;
+        }
+        self.before = None;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(before) = self.before.take() else {
+            return;
+        };
+        let over = self.over.take();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = before.await;
+                drop(over);
+            });
         }
     }
 }

@@ -6,6 +6,7 @@
 //! and `resume` take SIGTERM and SIGINT over, and may end the process.
 
 mod args;
+mod bounded;
 mod commands;
 pub mod config;
 mod error;

@@ -184,6 +184,17 @@ impl Lock {
         Ok(lock)
     }
 
+    /// Keeps other commands from changing the file until what it gives back is dropped. The folder is
+    /// locked, not the file: that is replaced by each change.
+    pub(crate) fn alone(path: &Path) -> Result<fs::File, CliError> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let locked = fs::File::open(folder).and_then(|file| file.lock().map(|()| file));
+        locked.map_err(|e| unwritable(path, e))
+    }
+
     /// Writes the file: whole or not at all.
     pub(crate) fn save(&self, path: &Path) -> Result<(), CliError> {
         let text = toml::to_string_pretty(self).map_err(|e| invalid(path, e))?;

@@ -86,7 +86,7 @@ impl Project {
     /// Reads the manifest of a folder.
     pub(crate) fn load(dir: &Path) -> Result<Project, CliError> {
         let path = dir.join(MANIFEST);
-        let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, e))?;
+        let text = crate::bounded::text(&path).map_err(|e| unreadable(&path, e))?;
         Project::parse(dir, &text)
     }
 

@@ -211,3 +211,39 @@ fn a_call_by_hand_goes_on_after_a_kill() -> anyhow::Result<()> {
     ensure!(world.far.keys("/acts")? == ["act_x", "act_x"]);
     Ok(())
 }
+
+#[test]
+fn tools_that_are_added_at_once_are_all_in_the_lock() -> anyhow::Result<()> {
+    let desk = Desk::new("at-once")?;
+    for n in 1..=5 {
+        desk.ok(".", &format!("stoplog tool new t{n} --from http-get"))?;
+    }
+    // One makes the configuration; the others find it.
+    desk.ok(".", "stoplog tool add t1")?;
+    let all = "for n in 2 3 4 5; do stoplog tool add t$n & done; wait";
+    desk.ok(".", all)?;
+    let listed = desk.ok(".", "stoplog --json tool list")?.json()?;
+    let listed = listed.as_array().map_or(0, Vec::len);
+    ensure!(listed == 5, "{listed} tools of five are in the lock");
+    Ok(())
+}
+
+#[test]
+fn a_tool_of_another_class_keeps_no_grants() -> anyhow::Result<()> {
+    let desk = Desk::new("keeps-none")?;
+    desk.ok(".", "stoplog tool new t1 --from http-get")?;
+    let granted = desk
+        .ok(".", "stoplog --json tool add t1 --grant-asked")?
+        .json()?;
+    let places = granted["granted"].as_array().map_or(0, Vec::len);
+    ensure!(places > 0, "{granted}");
+    desk.ok(".", "rm -r t1 && stoplog tool new t1 --from http-post")?;
+    let replaced = desk.ok(
+        ".",
+        "stoplog --json tool add t1 --replace --accept-class external",
+    )?;
+    let replaced = replaced.json()?;
+    ensure!(replaced["class"] == "external", "{replaced}");
+    ensure!(replaced["granted"] == serde_json::json!([]), "{replaced}");
+    Ok(())
+}

@@ -184,6 +184,11 @@ async fn what_may_change_something_goes_out_in_the_order_in_which_it_was_made() 
     let early = gate.1.lock().map(|seen| seen.len()).unwrap_or_default();
     assert_eq!(early, 0, "the third waits for the first");
     begun.remove(1).abort();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let early = gate.1.lock().map(|seen| seen.len()).unwrap_or_default();
+    assert_eq!(early, 0, "also when the one between them has ended");
     finish.remove(0).send(()).expect("its body is awaited");
     for sent in begun {
         assert!(sent.await.is_ok_and(|answer| answer.is_ok()));

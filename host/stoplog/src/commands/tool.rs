@@ -13,8 +13,6 @@ mod new;
 mod run;
 pub(super) mod test;
 
-use std::fs;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use stoplog_model::contract::ContractError;
@@ -24,6 +22,7 @@ use stoplog_sandbox::{Inspection, Sandbox, inspect};
 
 use super::Context;
 use crate::args::Tool;
+use crate::bounded;
 use crate::error::{CliError, Exit};
 use crate::project::{MANIFEST, Project};
 
@@ -69,7 +68,7 @@ impl Target {
     /// The bytes of its component.
     fn read(&self) -> Result<Vec<u8>, CliError> {
         let file = self.component();
-        read(file).map_err(|e| {
+        bounded::read(file, COMPONENT_BYTES as u64).map_err(|e| {
             let reason = match self {
                 Target::File(_) => Reason::ToolMissing,
                 Target::Project(_) => Reason::ToolNotBuilt,
@@ -77,15 +76,6 @@ impl Target {
             CliError::new(reason, format!("{}: {e}", file.display()))
         })
     }
-}
-
-/// The bytes of a file, but for those that no component has: one byte too many is refused as well
-/// as a terabyte.
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(file)
-        .and_then(|f| f.take(COMPONENT_BYTES as u64 + 1).read_to_end(&mut bytes))?;
-    Ok(bytes)
 }
 
 /// The project of a folder; it is an error if there is none.

@@ -28,6 +28,7 @@ use serde_json::Value;
 use stoplog_model::{Contract, Reason};
 
 use super::far::{KeyPlace, Route, Script};
+use crate::bounded;
 use crate::error::CliError;
 
 /// Cases in one folder at most: more is a folder that somebody named by mistake.
@@ -137,7 +138,7 @@ pub(super) fn load(dir: &Path, contract: &Contract) -> Result<Vec<Case>, CliErro
     files
         .iter()
         .map(|path| {
-            let text = fs::read_to_string(path).map_err(|e| invalid(path, e))?;
+            let text = bounded::text(path).map_err(|e| invalid(path, e))?;
             parse(path, &text, contract)
         })
         .collect()

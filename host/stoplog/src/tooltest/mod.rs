@@ -36,8 +36,10 @@ use serde_json::Value;
 use stoplog_model::contract::Contract;
 use stoplog_model::event::Pin;
 use stoplog_model::{Class, Reason};
+use stoplog_sandbox::limits::COMPONENT_BYTES;
 use stoplog_sandbox::{Sandbox, Settings};
 
+use crate::bounded;
 use crate::error::CliError;
 use bench::{Bench, Quiet};
 use case::Case;
@@ -76,7 +78,7 @@ pub(crate) async fn run(options: Options) -> Result<Report, CliError> {
         cache_dir: Some(cache.clone()),
     })
     .map_err(|e| CliError::internal(e.to_string()))?;
-    let bytes = std::fs::read(&options.component).map_err(|e| {
+    let bytes = bounded::read(&options.component, COMPONENT_BYTES as u64).map_err(|e| {
         let message = format!("{}: {e}", options.component.display());
         CliError::new(Reason::ToolMissing, message)
     })?;

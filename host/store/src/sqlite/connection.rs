@@ -99,8 +99,19 @@ fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("COMMIT")
 }
 
-/// Copies what is there into the tables of format 2, and links the events.
+/// Events that no session is listed for: copying would leave them behind.
+const STRAY_EVENTS: &str = "SELECT count(*) FROM events e
+    WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = e.session_id)";
+
+/// Copies what is there into the tables of format 2, and links the events. A file with events that
+/// belong to nothing stays as it is: `verify` says what is wrong with it.
 fn from_format_1(c: &Connection) -> rusqlite::Result<()> {
+    let strays: u64 = c.query_row(STRAY_EVENTS, [], |r| r.get(0))?;
+    if strays > 0 {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        let why = format!("{strays} events of format 1 belong to no session");
+        return Err(rusqlite::Error::SqliteFailure(code, Some(why)));
+    }
     c.execute_batch(
         "DROP VIEW state_transitions;
          ALTER TABLE events RENAME TO events_1;

@@ -7,6 +7,7 @@
 //! * nothing is granted that nobody said.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
@@ -49,7 +50,7 @@ pub(super) async fn run(context: &Context, args: Add) -> Result<Exit, CliError> 
     let data = DataDir::unlocked(&config.data_dir)?;
     let sandbox = host::sandbox(&data)?;
     let (inspection, contract) = examine(&sandbox, target.component(), &bytes).await?;
-    let mut lock = Lock::load(&config.lock)?;
+    let lock = Lock::load(&config.lock)?;
     let mut locked = Locked::new(inspection.digest, inspection.class, &contract);
     let old = lock.get(&locked.name).cloned();
     let is_known = old.as_ref().is_some_and(|old| old.is_same_tool(&locked));
@@ -73,11 +74,13 @@ pub(super) async fn run(context: &Context, args: Add) -> Result<Exit, CliError> 
     if !context.json {
         plan.show(&locked);
     }
-    let already = old.as_ref().map_or(&[][..], |old| &old.grants);
+    let already = old
+        .as_ref()
+        .map_or(Vec::new(), |old| kept_grants(old, &locked));
     let someone = terminal.as_mut().map(|t| t as &mut dyn Ask);
     locked.grants = ask::grants(
         &locked.egress,
-        already,
+        &already,
         &args.grant,
         args.grant_asked,
         someone,
@@ -91,17 +94,50 @@ pub(super) async fn run(context: &Context, args: Add) -> Result<Exit, CliError> 
     }
 
     if is_new {
-        let path = context.config_path();
-        fs::write(path, FIRST_CONFIG).map_err(|e| {
-            let message = format!("{}: {e}", path.display());
-            CliError::new(Reason::JournalUnwritable, message)
-        })?;
+        first_config(context.config_path())?;
     }
     lock::keep(&data, &bytes, &contract)?;
+    // What was read before a person was asked may be old by now: others add tools too.
+    let _alone = Lock::alone(&config.lock)?;
+    let mut lock = Lock::load(&config.lock)?;
+    if lock.get(&locked.name) != old.as_ref() {
+        let message = format!(
+            "`{}` was changed in {} meanwhile; nothing was written. Look at it, and add it again",
+            locked.name,
+            config.lock.display()
+        );
+        return Err(CliError::new(Reason::ToolChanged, message));
+    }
     lock.put(locked.clone());
     lock.save(&config.lock)?;
     plan.tell(context, &locked, old.as_ref());
     Ok(Exit::Ok)
+}
+
+/// What stays granted: all to the same tool; to a changed one of the same class what it still asks for;
+/// to one of another class nothing.
+fn kept_grants(old: &Locked, new: &Locked) -> Vec<Granted> {
+    let is_asked = |g: &&Granted| {
+        let place = std::slice::from_ref(*g);
+        new.egress.iter().any(|asked| lock::covered(asked, place))
+    };
+    match (old.is_same_tool(new), old.class == new.class) {
+        (true, _) => old.grants.clone(),
+        (false, true) => old.grants.iter().filter(is_asked).cloned().collect(),
+        (false, false) => Vec::new(),
+    }
+}
+
+/// Writes the first configuration, unless somebody has written one meanwhile.
+fn first_config(path: &Path) -> Result<(), CliError> {
+    let mut options = fs::OpenOptions::new();
+    let opened = options.write(true).create_new(true).open(path);
+    opened
+        .and_then(|mut file| file.write_all(FIRST_CONFIG.as_bytes()))
+        .map_err(|e| {
+            let message = format!("{}: {e}", path.display());
+            CliError::new(Reason::JournalUnwritable, message)
+        })
 }
 
 /// The configuration; a first one where there is none, not yet written.

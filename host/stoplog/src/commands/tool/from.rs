@@ -10,6 +10,7 @@ use stoplog_model::Reason;
 
 use super::Context;
 use crate::args::ToolFrom;
+use crate::bounded;
 use crate::error::{CliError, Exit};
 use crate::output;
 use crate::project::MANIFEST;
@@ -32,7 +33,7 @@ fn wrong(what: &str, why: impl std::fmt::Display) -> CliError {
 
 /// The text of a template: of a file, else of the catalogue.
 fn template(from: &str) -> Result<(String, Option<&'static Entry>), CliError> {
-    match fs::read_to_string(from) {
+    match bounded::text(Path::new(from)) {
         Ok(text) => return Ok((text, None)),
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(wrong(from, e)),
         Err(_) => {}
