@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use stoplog_model::disclosure::{self, Disclosure};
 use stoplog_model::event::Pin;
 use stoplog_model::{Class, Contract, Digest, Reason};
+use stoplog_sandbox::inspect;
 use stoplog_store::DataDir;
 
 use crate::error::CliError;
@@ -175,7 +176,10 @@ impl Lock {
         }
         let mut lock: Lock = toml::from_str(&text).map_err(|e| invalid(path, e))?;
         lock.version = LOCK_VERSION;
-        for tool in &lock.tools {
+        for (i, tool) in lock.tools.iter().enumerate() {
+            if lock.tools[..i].iter().any(|t| t.name == tool.name) {
+                return Err(invalid(path, format!("`{}` is in it twice", tool.name)));
+            }
             for granted in &tool.grants {
                 let named = |e| invalid(path, format!("`{}`: {e}", tool.name));
                 granted.grant().map_err(named)?;
@@ -276,6 +280,28 @@ pub(crate) fn contract(data: &DataDir, locked: &Locked) -> Result<Contract, CliE
         return Err(CliError::new(Reason::ToolChanged, message));
     }
     Ok(contract)
+}
+
+/// The contract of a locked tool, once everything that the lock says of it is what its component and
+/// its contract say: a line that was edited by hand is told to nobody as true.
+pub(crate) fn checked(data: &DataDir, locked: &Locked) -> Result<Contract, CliError> {
+    let contract = contract(data, locked)?;
+    let bytes = component(data, &locked.name, &locked.component)?;
+    let class = inspect(&bytes)?.class;
+    let mut said = Locked::new(locked.component.clone(), class, &contract);
+    said.grants.clone_from(&locked.grants);
+    if locked.disclosure.is_none() {
+        said.disclosure = None;
+    }
+    if said == *locked {
+        return Ok(contract);
+    }
+    let message = format!(
+        "`{}`: the lock says something else of it than its component, which has class {class}, and \
+         its contract. Add it again",
+        locked.name
+    );
+    Err(CliError::new(Reason::ToolChanged, message))
 }
 
 /// A locked tool as a session pins it.

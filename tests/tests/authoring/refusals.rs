@@ -247,3 +247,22 @@ fn a_tool_of_another_class_keeps_no_grants() -> anyhow::Result<()> {
     ensure!(replaced["granted"] == serde_json::json!([]), "{replaced}");
     Ok(())
 }
+
+#[test]
+fn a_lock_that_says_something_else_is_believed_by_nobody() -> anyhow::Result<()> {
+    let desk = Desk::new("edited")?;
+    desk.ok(".", "stoplog tool new t1 --from http-post")?;
+    desk.ok(".", "stoplog tool add t1 --accept-class external")?;
+    desk.edit(
+        "stoplog.lock",
+        "class = \"external\"",
+        "class = \"read-only\"",
+    )?;
+    for command in ["stoplog tool list --format mcp", "stoplog doctor"] {
+        let told = desk.sh(".", command)?;
+        let said = format!("{}{}", told.stdout, told.stderr);
+        ensure!(told.code != Some(0), "{command}: {said}");
+        ensure!(said.contains("something else of it"), "{command}: {said}");
+    }
+    Ok(())
+}

@@ -128,11 +128,10 @@ fn tools(config: &Config, data: &DataDir, findings: &mut Vec<Finding>) {
     }
     for locked in &lock.tools {
         let what = format!("tool {}", locked.name);
-        let checked = lock::pin(data, locked).and_then(|pin| {
-            lock::component(data, &locked.name, &locked.component)?;
+        let checked = lock::checked(data, locked).and_then(|contract| {
             let rules = config
                 .rules
-                .check_fields(&locked.name, &pin.contract.input_schema);
+                .check_fields(&locked.name, &contract.input_schema);
             rules.map_err(|e| CliError::new(stoplog_model::Reason::ConfigInvalid, e.to_string()))
         });
         match checked {

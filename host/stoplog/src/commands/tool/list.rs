@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, format: Option<Format>) -> Result<Exit, Cli
 /// The tools as others are told of them, in the order of the lock: by name.
 fn definitions(lock: &Lock, data: &DataDir, format: Format) -> Result<Value, CliError> {
     let told = lock.tools.iter().map(|locked| {
-        let contract = lock::contract(data, locked)?;
+        let contract = lock::checked(data, locked)?;
         Ok(match format {
             Format::Openai => definition::openai(&contract),
             Format::Anthropic => definition::anthropic(&contract),
