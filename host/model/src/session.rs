@@ -302,14 +302,7 @@ impl Session {
 
     /// The fold of all records of a session; none for no records.
     pub fn fold(records: &[Record]) -> Result<Option<Session>, IllegalEvent> {
-        let Some((first, rest)) = records.split_first() else {
-            return Ok(None);
-        };
-        let mut session = Session::begin(first)?;
-        for record in rest {
-            session.apply(record)?;
-        }
-        Ok(Some(session))
+        Session::folded(records.iter().cloned())
     }
 
     /// The pinned tool of this name.

@@ -9,9 +9,10 @@ use stoplog_journal::{Link, StoreError, chain};
 
 use super::{guard, read, wal};
 
-/// Version of the tables. Format 1 had no chain, no snapshots and no guards; a host that opens
-/// such a file brings it up to date, in one transaction.
-pub const FORMAT: u32 = 2;
+/// Version of the tables. Format 1 had no chain, no snapshots and no guards; format 2 had indices over
+/// names and keys in the place of numbers and hashes. A host that opens such a file brings it up to
+/// date, in one transaction.
+pub const FORMAT: u32 = 3;
 
 /// How long a writer waits for another process's commit, milliseconds. Five seconds: an
 /// operator's command holds the lock for one commit.
@@ -26,7 +27,7 @@ pub const WAL_SIZE_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 const CHECKPOINT_PAGES: u32 = 4096;
 
 const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_2: &str = include_str!("format-2.sql");
+const SCHEMA_3: &str = include_str!("format-3.sql");
 
 /// Opens the file for writing, after a look into its log: makes it if need be, sets what makes it
 /// durable, reads that back.
@@ -91,10 +92,14 @@ fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
         .optional()?;
     if there.is_none() {
         connection.execute_batch(SCHEMA)?;
-        connection.execute_batch(SCHEMA_2)?;
+        connection.execute_batch(SCHEMA_3)?;
         guard::begin(connection)?;
-    } else if stored_format(connection)? == "1" {
-        from_format_1(connection)?;
+    } else {
+        match stored_format(connection)?.as_str() {
+            "1" => upgrade(connection, 1)?,
+            "2" => upgrade(connection, 2)?,
+            _ => {}
+        }
     }
     connection.execute_batch("COMMIT")
 }
@@ -103,43 +108,84 @@ fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
 const STRAY_EVENTS: &str = "SELECT count(*) FROM events e
     WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = e.session_id)";
 
-/// Copies what is there into the tables of format 2, and links the events. A file with events that
-/// belong to nothing stays as it is: `verify` says what is wrong with it.
-fn from_format_1(c: &Connection) -> rusqlite::Result<()> {
+fn damaged(why: String) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(why))
+}
+
+/// Copies what is there into the tables of format 3, and links the events that have no links. A file
+/// with events that belong to nothing, or with claims that are not those that were written, stays as
+/// it is: `verify` says what is wrong with it.
+fn upgrade(c: &Connection, from: u32) -> rusqlite::Result<()> {
     let strays: u64 = c.query_row(STRAY_EVENTS, [], |r| r.get(0))?;
     if strays > 0 {
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-        let why = format!("{strays} events of format 1 belong to no session");
-        return Err(rusqlite::Error::SqliteFailure(code, Some(why)));
+        let why = format!("{strays} events of format {from} belong to no session");
+        return Err(damaged(why));
+    }
+    if from == 2 {
+        c.execute_batch(
+            "DROP INDEX sessions_unfinished; DROP INDEX sessions_over; DROP INDEX act_keys_kept;
+             DROP INDEX act_keys_session; DROP INDEX events_payload;",
+        )?;
     }
     c.execute_batch(
         "DROP VIEW state_transitions;
-         ALTER TABLE events RENAME TO events_1;
-         ALTER TABLE sessions RENAME TO sessions_1;
-         ALTER TABLE act_keys RENAME TO act_keys_1;",
+         ALTER TABLE events RENAME TO events_old;
+         ALTER TABLE sessions RENAME TO sessions_old;
+         ALTER TABLE act_keys RENAME TO act_keys_old;",
     )?;
-    c.execute_batch(SCHEMA_2)?;
-    // A class that is not known counts as 4, and a claim is as old as its session.
-    c.execute_batch(
+    c.execute_batch(SCHEMA_3)?;
+    // A class that is not known counts as 4, and such a claim is as old as its session. A claim that
+    // was kept of a pruned session is not that of a later one with its name.
+    let (chain, chain_of_event, claim, own) = match from {
+        1 => (
+            "NULL",
+            "NULL",
+            "4, coalesce(s.updated_at_ms, 0), NULL",
+            "true",
+        ),
+        _ => (
+            "chain",
+            "e.chain",
+            "a.class, a.at_ms, a.kept",
+            "a.kept IS NULL",
+        ),
+    };
+    c.execute_batch(&format!(
         "INSERT INTO sessions (session_id, tenant_id, user_id, feature, status, trace_id, last_seq,
-                               updated_at_ms, lease_holder, lease_epoch, lease_expires_ms)
+                               updated_at_ms, lease_holder, lease_epoch, lease_expires_ms, chain)
          SELECT session_id, tenant_id, user_id, feature, status, trace_id, last_seq,
-                updated_at_ms, lease_holder, lease_epoch, lease_expires_ms
-         FROM sessions_1 ORDER BY rowid;
+                updated_at_ms, lease_holder, lease_epoch, lease_expires_ms, {chain}
+         FROM sessions_old ORDER BY rowid;
          INSERT INTO events (id, session, session_id, seq, format, epoch, at_ms, kind, iteration,
-                             ordinal, tool, args_digest, key, summary, body, payload)
+                             ordinal, tool, args_digest, key, summary, body, payload, chain)
          SELECT e.id, s.id, e.session_id, e.seq, e.format, e.epoch, e.at_ms, e.kind, e.iteration,
-                e.ordinal, e.tool, e.args_digest, e.key, e.summary, e.body, e.payload
-         FROM events_1 e JOIN sessions s ON s.session_id = e.session_id ORDER BY e.id;
+                e.ordinal, e.tool, e.args_digest, e.key, e.summary, e.body, e.payload, {chain_of_event}
+         FROM events_old e JOIN sessions s ON s.session_id = e.session_id ORDER BY e.id;
          INSERT INTO act_keys (hash, scope, key, tool, session, session_id, iteration, ordinal,
-                               args_digest, state, seq, class, at_ms)
+                               args_digest, state, seq, class, at_ms, kept)
          SELECT 0, a.scope, a.key, a.tool, coalesce(s.id, 0), a.session_id, a.iteration, a.ordinal,
-                a.args_digest, a.state, a.seq, 4, coalesce(s.updated_at_ms, 0)
-         FROM act_keys_1 a LEFT JOIN sessions s ON s.session_id = a.session_id;
-         DROP TABLE act_keys_1;
-         DROP TABLE events_1;
-         DROP TABLE sessions_1;",
-    )?;
+                a.args_digest, a.state, a.seq, {claim}
+         FROM act_keys_old a LEFT JOIN sessions s ON s.session_id = a.session_id AND {own};
+         DROP TABLE act_keys_old;
+         DROP TABLE events_old;
+         DROP TABLE sessions_old;"
+    ))?;
+    guard::hash_all(c)?;
+    if from == 2 {
+        return match guard::holds(c)? {
+            true => Ok(()),
+            false => Err(damaged(
+                "the keys of acts are not those that were written".into(),
+            )),
+        };
+    }
+    link_all(c)?;
+    guard::begin(c)
+}
+
+/// Links the events of every session.
+fn link_all(c: &Connection) -> rusqlite::Result<()> {
     let mut names = c.prepare("SELECT session_id FROM sessions WHERE last_seq > 0")?;
     let names: Vec<String> = names
         .query_map([], |r| r.get(0))?
@@ -157,8 +203,7 @@ fn from_format_1(c: &Connection) -> rusqlite::Result<()> {
         c.prepare_cached("UPDATE sessions SET chain = ?2 WHERE session_id = ?1")?
             .execute(params![session, last])?;
     }
-    guard::hash_all(c)?;
-    guard::begin(c)
+    Ok(())
 }
 
 fn stored_format(connection: &Connection) -> rusqlite::Result<String> {
@@ -190,7 +235,8 @@ pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
         return Err(StoreError::Corrupt(found));
     }
     match check_format(connection)? {
-        1 => Ok(()),
+        // Compared when the file is brought up to date.
+        1 | 2 => Ok(()),
         _ => guard::check(connection),
     }
 }

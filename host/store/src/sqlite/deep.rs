@@ -210,7 +210,7 @@ fn problems(c: &Connection, path: &Path, format: u32) -> Vec<String> {
         Ok(lines) => found.extend(lines.into_iter().filter(|l| l != "ok")),
         Err(e) => found.push(format!("SQLite's integrity_check: {e}")),
     }
-    if format >= 2
+    if format >= 3
         && let Err(e) = guard::check(c)
     {
         found.push(e.to_string());
@@ -227,7 +227,7 @@ fn problems(c: &Connection, path: &Path, format: u32) -> Vec<String> {
             false => "",
         };
         let number = match (format, sql.contains("act_keys")) {
-            (1, _) => "",
+            (1 | 2, _) => "",
             (_, true) => "AND s.id = a.session",
             (_, false) => "AND s.id = e.session",
         };

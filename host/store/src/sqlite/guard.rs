@@ -78,6 +78,11 @@ pub(super) fn add(c: &Connection, change: Sum) -> rusqlite::Result<()> {
     store(c, before.plus(change))
 }
 
+/// Whether the rows are those of the sum, in the open transaction.
+pub(super) fn holds(c: &Connection) -> rusqlite::Result<bool> {
+    Ok(sum_of_rows(c)? == (stored(c)?.unwrap_or_default(), true))
+}
+
 /// Writes the sum of the rows as they are: for a journal that is older than the sum.
 pub(super) fn begin(c: &Connection) -> rusqlite::Result<()> {
     store(c, sum_of_rows(c)?.0)

@@ -89,8 +89,8 @@ fn prunable(t: &Transaction<'_>, retention: &Retention) -> rusqlite::Result<Vec<
     names.collect()
 }
 
-/// What pruning would delete, without deleting it. Keys of a file of format 1 have no age yet, and
-/// are not counted.
+/// What pruning would delete, without deleting it. Keys of a file of an older format are not
+/// counted.
 pub(super) fn count(
     c: &Connection,
     format: u32,
@@ -109,7 +109,7 @@ pub(super) fn count(
     let sql = format!("SELECT count(*), coalesce(sum(s.last_seq), 0) {PRUNABLE}");
     (counted.sessions, counted.events) =
         c.query_row(&sql, common, |r| Ok((r.get(0)?, r.get(1)?)))?;
-    if format < 2 {
+    if format < 3 {
         return Ok(counted);
     }
     let sql = format!(

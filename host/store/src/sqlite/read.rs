@@ -11,7 +11,7 @@ const EVENT: &str = "SELECT e.seq, e.format, e.epoch, e.at_ms, e.kind, e.iterati
     e.tool, e.args_digest, e.key, e.summary, coalesce(e.body, p.body), ";
 const EVENTS_OF: &str = " FROM events e LEFT JOIN payloads p ON p.digest = e.payload
     WHERE e.session = (SELECT id FROM sessions WHERE session_id = ?1) AND ";
-const EVENTS_OF_FORMAT_1: &str = " FROM events e LEFT JOIN payloads p ON p.digest = e.payload
+const EVENTS_OF_NAME: &str = " FROM events e LEFT JOIN payloads p ON p.digest = e.payload
     WHERE e.session_id = ?1 AND ";
 
 /// A session, or a part of it, as of one moment.
@@ -49,7 +49,7 @@ pub(super) fn session(
 
 /// The rows of a session that was copied from a file of format 1, and is not linked yet.
 pub(super) fn rows_without_links(c: &Connection, session: &str) -> rusqlite::Result<Vec<Row>> {
-    rows(c, 2, "e.seq >= ?2 ORDER BY e.seq", params![session, 0])
+    rows(c, 3, "e.seq >= ?2 ORDER BY e.seq", params![session, 0])
 }
 
 /// The rows of a session, each as it is read: those before one that cannot be read are told.
@@ -84,7 +84,8 @@ fn events<'c>(
     which: &str,
 ) -> rusqlite::Result<CachedStatement<'c>> {
     let (chain, of) = match format {
-        1 => ("NULL", EVENTS_OF_FORMAT_1),
+        1 => ("NULL", EVENTS_OF_NAME),
+        2 => ("e.chain", EVENTS_OF_NAME),
         _ => ("e.chain", EVENTS_OF),
     };
     c.prepare_cached(&format!("{EVENT}{chain}{of}{which}"))
@@ -188,7 +189,7 @@ pub(super) fn act_key(
     key: &str,
 ) -> rusqlite::Result<Option<ActKeyRow>> {
     let found = match format {
-        1 => {
+        1 | 2 => {
             let sql = format!("{}WHERE scope = ?1 AND key = ?2", act_keys(format));
             c.prepare_cached(&sql)?
                 .query_row(params![scope, key], act_key_row)
@@ -234,7 +235,7 @@ pub(super) fn act_keys_of(
     session: &str,
 ) -> rusqlite::Result<Vec<ActKeyRow>> {
     let of = match format {
-        1 => "WHERE session_id = ?1",
+        1 | 2 => "WHERE session_id = ?1",
         _ => "WHERE session = (SELECT id FROM sessions WHERE session_id = ?1)",
     };
     let mut statement = c.prepare_cached(&format!("{}{of}", act_keys(format)))?;

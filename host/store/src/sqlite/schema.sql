@@ -1,5 +1,5 @@
--- The tables of the journal that are in format 2 as they were in format 1. The others are in
--- format-2.sql.
+-- The tables of the journal that are in format 3 as they were in format 1. The others are in
+-- format-3.sql.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,

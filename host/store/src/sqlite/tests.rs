@@ -71,11 +71,21 @@ async fn a_newer_journal_and_a_damaged_one_are_refused() {
     let path = dir.path().join("newer.db");
     drop(SqliteStore::open(&path).expect("open"));
     let c = Connection::open(&path).expect("open");
-    c.execute("UPDATE meta SET value = '3' WHERE name = 'format'", [])
-        .expect("update");
+    let newer = FORMAT + 1;
+    c.execute(
+        "UPDATE meta SET value = ?1 WHERE name = 'format'",
+        [newer.to_string()],
+    )
+    .expect("update");
     drop(c);
     let error = SqliteStore::open(&path).expect_err("newer");
-    assert_eq!(error, StoreError::Newer { found: 3, known: 2 });
+    assert_eq!(
+        error,
+        StoreError::Newer {
+            found: newer,
+            known: FORMAT
+        }
+    );
 
     let path = dir.path().join("garbage.db");
     std::fs::write(
@@ -324,6 +334,53 @@ async fn a_journal_of_format_1_is_read_as_it_is_and_brought_up_to_date() {
     assert_eq!(again, session);
     drop(store);
     SqliteStore::open(&path).expect("and it opens again");
+}
+
+/// Made by the host before format 3, of the journal above.
+#[tokio::test]
+async fn a_journal_of_format_2_is_read_as_it_is_and_brought_up_to_date() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/format-2.db");
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("journal.db");
+    std::fs::copy(&golden, &path).expect("copy");
+    let suresh = id("sess_suresh");
+    let key = "refund_448200_delay";
+
+    let looked = SqliteStore::open_to_read(&path).expect("look");
+    assert_eq!(looked.format(), 2);
+    let before = looked.read(&suresh, Part::Whole).await.expect("read");
+    assert!(stoplog_journal::chain::check("sess_suresh", &before).is_ok());
+    assert_eq!(looked.deep_check().await.expect("check"), [""; 0]);
+    let dossier = looked.dossier("sess_suresh").await.expect("a dossier");
+    assert!(!dossier.act_keys.is_empty());
+    let claim = dossier.act_keys.iter().find(|a| a.key == key).cloned();
+    let claim = claim.expect("the refund is claimed");
+    let found = looked.act_key(&claim.scope, key).await.expect("a look");
+    assert_eq!(found.as_ref(), Some(&claim));
+    drop(looked);
+
+    let store = SqliteStore::open(&path).expect("open");
+    assert_eq!(store.format(), FORMAT);
+    let after = store.read(&suresh, Part::Whole).await.expect("read");
+    assert_eq!(after.rows, before.rows, "links included");
+    let found = store.act_key(&claim.scope, key).await.expect("a look");
+    assert_eq!(found.as_ref(), Some(&claim));
+    assert_eq!(store.deep_check().await.expect("check"), [""; 0]);
+    drop(store);
+
+    // One whose claims are not those that were written stays as it is.
+    std::fs::copy(&golden, &path).expect("copy");
+    let c = Connection::open(&path).expect("open");
+    let forged = "UPDATE act_keys SET args_digest = 'other'";
+    assert!(c.execute(forged, []).expect(forged) > 0);
+    drop(c);
+    let refused = SqliteStore::open(&path);
+    assert!(
+        matches!(refused, Err(StoreError::Corrupt(_))),
+        "{refused:?}"
+    );
+    let looked = SqliteStore::open_to_read(&path).expect("look");
+    assert_eq!(looked.format(), 2);
 }
 
 /// Names a session's rows, its end and its state in one go.

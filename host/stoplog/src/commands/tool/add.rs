@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::json;
@@ -128,16 +129,27 @@ fn kept_grants(old: &Locked, new: &Locked) -> Vec<Granted> {
     }
 }
 
-/// Writes the first configuration, unless somebody has written one meanwhile.
+/// Writes the first configuration, whole, unless somebody has written one meanwhile.
 fn first_config(path: &Path) -> Result<(), CliError> {
-    let mut options = fs::OpenOptions::new();
-    let opened = options.write(true).create_new(true).open(path);
-    opened
-        .and_then(|mut file| file.write_all(FIRST_CONFIG.as_bytes()))
-        .map_err(|e| {
-            let message = format!("{}: {e}", path.display());
-            CliError::new(Reason::JournalUnwritable, message)
-        })
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let write = || -> std::io::Result<()> {
+        // Readable as any file that a person would have written: nothing in it is secret.
+        let mode = fs::Permissions::from_mode(0o644);
+        let mut file = tempfile::Builder::new()
+            .permissions(mode)
+            .tempfile_in(folder)?;
+        file.write_all(FIRST_CONFIG.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path)?;
+        Ok(())
+    };
+    write().map_err(|e| {
+        let message = format!("{}: {e}", path.display());
+        CliError::new(Reason::JournalUnwritable, message)
+    })
 }
 
 /// The configuration; a first one where there is none, not yet written.

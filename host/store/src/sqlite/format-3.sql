@@ -1,4 +1,4 @@
--- The journal, format 2: append-only but for the small tables at its side. The order of rows is the
+-- The journal, format 3: append-only but for the small tables at its side. The order of rows is the
 -- order of pages: an append touches the end of the file. Run for a new file, and for an old one
 -- once its tables of these names are out of the way.
 
@@ -70,7 +70,7 @@ CREATE TABLE act_keys (
 ) STRICT;
 
 -- The newest fold of a session; `seal` is SHA-256 over `chain` and `body`.
-CREATE TABLE snapshots (
+CREATE TABLE IF NOT EXISTS snapshots (
     session_id TEXT    PRIMARY KEY,
     seq        INTEGER NOT NULL,
     format     INTEGER NOT NULL,
@@ -80,7 +80,7 @@ CREATE TABLE snapshots (
 ) STRICT;
 
 -- Sums over tables whose rows are in no chain: a row that was changed or lost shows at the start.
-CREATE TABLE guards (
+CREATE TABLE IF NOT EXISTS guards (
     name  TEXT PRIMARY KEY,
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -111,4 +111,4 @@ SELECT s.session_id,
 FROM sessions s JOIN events e ON e.session = s.id
 WHERE kind = 'observed';
 
-INSERT OR REPLACE INTO meta (name, value) VALUES ('format', '2');
+INSERT OR REPLACE INTO meta (name, value) VALUES ('format', '3');
