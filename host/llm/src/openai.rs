@@ -270,6 +270,10 @@ impl Model for OpenAi {
                         temperature_milli: self.settings.temperature_milli,
                         input_tokens: answer.input_tokens,
                         output_tokens: answer.output_tokens,
+                        cache_read_tokens: 0,
+                        cache_write_tokens: 0,
+                        context_window_tokens: 0,
+                        price_version: String::new(),
                         cost: self.price.cost(answer.input_tokens, answer.output_tokens),
                         started_at_ms,
                         latency_ms: millis(began),
@@ -283,6 +287,7 @@ impl Model for OpenAi {
                 message: failure.message.clone(),
                 started_at_ms: at_ms,
                 latency_ms: millis(since),
+                cost: UsdMicros(0),
             });
             match failure.again {
                 Some(asked) if tried < MAX_ATTEMPTS => {

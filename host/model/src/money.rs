@@ -13,6 +13,13 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct UsdMicros(pub u64);
 
+impl UsdMicros {
+    /// Whether it is nothing at all.
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl Add for UsdMicros {
     type Output = UsdMicros;
     fn add(self, other: UsdMicros) -> UsdMicros {

@@ -160,12 +160,25 @@ pub struct Turn {
     pub prompt_version_hash: String,
     /// Sampling temperature, in thousandths.
     pub temperature_milli: u32,
-    /// Tokens read.
+    /// Tokens read, those from and into the provider's cache among them.
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
+    /// Of the tokens read, those that came from the provider's prompt cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_read_tokens: u64,
+    /// Of the tokens read, those that were put into the provider's prompt cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
+    /// Tokens that the model can hold, prompt and answer together; 0 where nobody has said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub context_window_tokens: u64,
     /// Cost, all attempts together.
     pub cost: UsdMicros,
+    /// Version of the price table that the cost was worked out by; empty where the price came from
+    /// somewhere else (a script, the configuration).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub price_version: String,
     /// Wall clock at the first attempt, milliseconds since the Unix epoch.
     pub started_at_ms: u64,
     /// Milliseconds from the first attempt to the answer.
@@ -186,6 +199,13 @@ pub struct FailedAttempt {
     pub started_at_ms: u64,
     /// How long it took.
     pub latency_ms: u64,
+    /// What it cost all the same, as far as that is known: an abandoned stream is paid for.
+    #[serde(default, skip_serializing_if = "UsdMicros::is_zero")]
+    pub cost: UsdMicros,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]
