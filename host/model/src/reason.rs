@@ -172,6 +172,8 @@ reasons! {
     ModelUnavailable "model_unavailable" "check the model section of stoplog.toml, and the provider";
     /// The host was told to stop.
     ShuttingDown "shutting_down" "resume the session: `stoplog resume SESSION`, or `stoplog resume --all`";
+    /// The answer says that something was done, and no call did it.
+    UnsupportedClaim "unsupported_claim" "look at what was done; then begin another session, or correct the rule of the claim";
     /// The model's answer cannot be used.
     ModelAnswerUnusable "model_answer_unusable" "look at the finish reason in the trace";
 }

@@ -3,6 +3,7 @@
 //! Every mistake is an error with file, line and cure; nothing is ignored: a key that nobody
 //! knows is an error too, so a typo never silently means the default.
 
+mod claims;
 mod retention;
 mod secrets;
 
@@ -14,8 +15,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use stoplog_egress::Grant;
 use stoplog_model::Reason;
-use stoplog_policy::ApprovalRules;
 use stoplog_policy::approval::When;
+use stoplog_policy::{ApprovalRules, ClaimRules};
 use toml::Spanned;
 
 use crate::error::CliError;
@@ -44,6 +45,8 @@ struct File {
     model: Spanned<Model>,
     #[serde(default)]
     approval: Approval,
+    #[serde(default)]
+    claims: claims::Section,
     #[serde(default)]
     shutdown: Shutdown,
     #[serde(default)]
@@ -160,6 +163,8 @@ pub struct Config {
     pub model: ModelConfig,
     /// Approval rules, compiled.
     pub rules: ApprovalRules,
+    /// What an answer may say (`[claims]`), compiled.
+    pub claims: ClaimRules,
     /// Grants by tool.
     pub grants: BTreeMap<String, Vec<Grant>>,
     /// Where the values of secrets are, by the secret's name.
@@ -218,6 +223,7 @@ impl Config {
             retention: file.retention.check(&source)?,
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
+            claims: file.claims.check(&source)?,
             grants: grants(&source, &file.grant)?,
             secrets: secrets::check(&source, base, file.secrets)?,
         })
