@@ -51,6 +51,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "stoplog-agent",
         &[
             "stoplog-model",
+            // What an answer may say.
+            "stoplog-policy",
             "stoplog-journal",
             "stoplog-dispatch",
             "stoplog-llm",
