@@ -154,6 +154,8 @@ reasons! {
     /// The journal's durability settings did not take.
     JournalNotDurable "journal_not_durable" "use a file system that supports SQLite's WAL";
 
+    /// A file that the command was to write cannot be written.
+    FileUnwritable "file_unwritable" "name another place, or make room and rights in this one";
     /// An exported file is not as it was exported.
     ExportBroken "export_broken" "get the file again from where it was made, or export the session anew";
 
