@@ -3,6 +3,7 @@
 //! Every mistake is an error with file, line and cure; nothing is ignored: a key that nobody
 //! knows is an error too, so a typo never silently means the default.
 
+mod limits;
 mod retention;
 mod secrets;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use stoplog_admission::Bounds;
 use stoplog_egress::Grant;
 use stoplog_model::Reason;
 use stoplog_policy::ApprovalRules;
@@ -48,6 +50,8 @@ struct File {
     shutdown: Shutdown,
     #[serde(default)]
     retention: retention::Section,
+    #[serde(default)]
+    limits: limits::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -156,6 +160,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long sessions and keys are kept (`[retention]`).
     pub retention: Kept,
+    /// How many calls are let in at once, and may stand in line (`[limits]`).
+    pub calls: Bounds,
     /// Which model.
     pub model: ModelConfig,
     /// Approval rules, compiled.
@@ -216,6 +222,7 @@ impl Config {
             max_iterations,
             grace: grace(&source, &file.shutdown)?,
             retention: file.retention.check(&source)?,
+            calls: file.limits.check(&source)?,
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
             grants: grants(&source, &file.grant)?,
