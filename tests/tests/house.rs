@@ -24,6 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // For tests. It knows SQLite, and nothing of ours.
     ("stoplog-vfs", &[]),
     ("stoplog-model", &[]),
+    ("stoplog-admission", &["stoplog-model"]),
     ("stoplog-policy", &["stoplog-model"]),
     ("stoplog-journal", &["stoplog-model", "stoplog-policy"]),
     ("stoplog-egress", &["stoplog-model", "stoplog-journal"]),
@@ -38,6 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "stoplog-dispatch",
         &[
             "stoplog-model",
+            "stoplog-admission",
             "stoplog-policy",
             "stoplog-journal",
             "stoplog-egress",
@@ -66,6 +68,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "stoplog-http-template",
             "stoplog-model",
+            "stoplog-admission",
             "stoplog-policy",
             "stoplog-journal",
             "stoplog-egress",
@@ -83,6 +86,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "stoplog-sim",
         &[
             "stoplog-model",
+            "stoplog-admission",
             "stoplog-policy",
             "stoplog-journal",
             "stoplog-egress",

@@ -87,6 +87,8 @@ reasons! {
     KeyConflict "key_conflict" "this act was decided on before with other arguments: look at what was done before deciding again";
     /// The same act is under way.
     KeyInFlight "key_in_flight" "wait for the other call, then ask again";
+    /// There is no room for one more, not even in line.
+    HostBusy "host_busy" "try again after the time that is told; `[limits]` in stoplog.toml says how much is let in";
     /// An operator's policy forbids the call.
     PolicyDenied "policy_denied" "do without this call, or ask the operator";
 

@@ -4,6 +4,7 @@
 //! knows is an error too, so a typo never silently means the default.
 
 mod claims;
+mod limits;
 mod retention;
 mod secrets;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use stoplog_admission::Bounds;
 use stoplog_egress::Grant;
 use stoplog_model::Reason;
 use stoplog_policy::approval::When;
@@ -51,6 +53,8 @@ struct File {
     shutdown: Shutdown,
     #[serde(default)]
     retention: retention::Section,
+    #[serde(default)]
+    limits: limits::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -159,6 +163,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long sessions and keys are kept (`[retention]`).
     pub retention: Kept,
+    /// How many calls are let in at once, and may stand in line (`[limits]`).
+    pub calls: Bounds,
     /// Which model.
     pub model: ModelConfig,
     /// Approval rules, compiled.
@@ -221,6 +227,7 @@ impl Config {
             max_iterations,
             grace: grace(&source, &file.shutdown)?,
             retention: file.retention.check(&source)?,
+            calls: file.limits.check(&source)?,
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
             claims: file.claims.check(&source)?,
