@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use stoplog_model::{ApprovalId, SessionId, Tenant};
 
 use crate::config::parse_age;
@@ -94,6 +95,16 @@ pub(crate) enum Command {
     Prune(Prune),
     /// Say what is wrong with configuration, tools, journal and toolchain, and what to do.
     Doctor,
+    /// Print a script that completes this command line, for the start-up file of a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the manual pages, one a command, into a directory; it is made if it is not there.
+    Man {
+        /// Such as /usr/local/share/man/man1.
+        dir: PathBuf,
+    },
     /// The far side of `tool test`, for itself.
     #[command(hide = true, name = FAR_SIDE)]
     FarSide,

@@ -3,6 +3,7 @@
 mod approvals;
 mod doctor;
 mod export;
+mod manual;
 mod parked;
 mod prune;
 mod resume_all;
@@ -90,6 +91,8 @@ pub(crate) async fn run(
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,
         Command::Doctor => doctor::run(&context).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::pages(&dir),
         Command::FarSide => tool::test::far_side().await,
         Command::DoomedHost => tool::test::doomed_host().await,
     }
