@@ -34,7 +34,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["stoplog-feature-union", "stoplog-model"],
     ),
     ("stoplog-llm", &["stoplog-model", "stoplog-egress"]),
-    ("stoplog-store", &["stoplog-model", "stoplog-journal"]),
+    (
+        "stoplog-store",
+        &["stoplog-model", "stoplog-journal", "stoplog-telemetry"],
+    ),
     (
         "stoplog-dispatch",
         &[

@@ -12,6 +12,7 @@ mod run_report;
 mod sessions;
 mod tool;
 mod trace;
+mod traces;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -85,6 +86,7 @@ pub(crate) async fn run(
         Command::Approvals(approvals) => approvals::run(&context, approvals).await,
         Command::Parked(parked) => parked::run(&context, parked).await,
         Command::Trace(trace) => trace::run(&context, trace).await,
+        Command::Traces(traces) => traces::run(&context, traces).await,
         Command::Verify(verify) => verify::run(&context, verify).await,
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,
