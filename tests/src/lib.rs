@@ -94,6 +94,7 @@ const TOOLS: &[(&str, Option<&str>)] = &[
     ("clock_watcher", None),
     ("snoop", None),
     ("confider", Some("external")),
+    ("spiller", Some("irreversible")),
     ("issue_refund", Some("irreversible")),
 ];
 

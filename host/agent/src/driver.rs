@@ -9,7 +9,7 @@ use stoplog_llm::Model;
 use stoplog_model::event::{Event, ModelFailed, RunEnded, RunOutcome, RunStarted, TurnRejected};
 use stoplog_model::port::{Clock, Moment, Stage};
 use stoplog_model::turn::{Admission, FailureClass};
-use stoplog_model::{ApprovalId, Position, Reason, TraceId};
+use stoplog_model::{ApprovalId, Position, Reason, TraceContext, TraceId};
 use stoplog_policy::ClaimRules;
 use stoplog_policy::claims::Unsupported;
 
@@ -26,6 +26,8 @@ pub struct RunSpec {
     pub trace_id: TraceId,
     /// Which host runs it.
     pub host: String,
+    /// The span of somebody else that begins it.
+    pub remote: Option<TraceContext>,
 }
 
 /// How a run ended. Durable by the time that anybody holds one.
@@ -95,6 +97,7 @@ impl Driver {
                 resumed_from: before.map(|r| r.started.trace_id.clone()),
                 at_iteration: session.current_iteration(),
                 after_crash: before.is_some_and(|r| r.ended.is_none()),
+                remote: spec.remote,
             };
             (started, owes_confirmation(session))
         });

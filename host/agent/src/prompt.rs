@@ -49,6 +49,9 @@ impl Frame {
             messages: messages(session),
             tools: self.tools.clone(),
             prompt_version_hash: self.prompt_version_hash.clone(),
+            trace: session
+                .last_run()
+                .map(|run| run.started.context_of_turn(iteration)),
         }
     }
 }

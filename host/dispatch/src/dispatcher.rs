@@ -403,6 +403,7 @@ impl Dispatcher {
                 timed_out: false,
                 log: String::new(),
                 annotations: Vec::new(),
+                spans: Vec::new(),
             })
         });
         match observed {

@@ -44,9 +44,17 @@ impl Dispatcher {
         let contract = &passage.pin.contract;
         let now_ms = self.clock.now_ms();
         let timeout_ms = u64::from(contract.timeout_ms);
-        let (tenant, session) = passage
-            .journal
-            .read(|s| (s.started.tenant.clone(), s.started.session.clone()));
+        let (tenant, session, trace) = passage.journal.read(|s| {
+            let context = s
+                .last_run()
+                .map(|run| run.started.context_of_call(passage.position));
+            let headers = context.map(|c| c.headers(&s.started.session));
+            (
+                s.started.tenant.clone(),
+                s.started.session.clone(),
+                headers.unwrap_or_default(),
+            )
+        });
         let tool = &passage.call.call.tool;
         let call_key = CallKey::new(&tenant, &session, passage.position, tool);
         let gate = CallGate::new(
@@ -59,6 +67,7 @@ impl Dispatcher {
                 position: passage.position,
                 header_key: passage.header_key.clone(),
                 deadline: Duration::from_millis(timeout_ms),
+                trace,
                 call: &passage.call,
             },
             rights,
@@ -160,6 +169,7 @@ impl Dispatcher {
             timed_out,
             log: ran.log,
             annotations: ran.annotations,
+            spans: ran.spans,
             ..self.observed(passage, Disposition::Executed, result, started_at_ms)
         };
         let observation = passage.journal.observe(observed).await?;
@@ -187,6 +197,7 @@ impl Dispatcher {
             timed_out: false,
             log: String::new(),
             annotations: Vec::new(),
+            spans: Vec::new(),
         }
     }
 

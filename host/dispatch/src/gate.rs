@@ -86,6 +86,8 @@ struct Inner {
     position: Position,
     header_key: String,
     deadline: Duration,
+    /// What goes out with every request: the call's place in its trace.
+    trace: Vec<(String, String)>,
     writes: bool,
     undoing: bool,
     send_again: bool,
@@ -111,6 +113,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) position: Position,
     pub(crate) header_key: String,
     pub(crate) deadline: Duration,
+    pub(crate) trace: Vec<(String, String)>,
     pub(crate) call: &'a CallState,
 }
 
@@ -134,6 +137,7 @@ impl CallGate {
                 position: parts.position,
                 header_key: parts.header_key,
                 deadline: parts.deadline,
+                trace: parts.trace,
                 writes: clearance.is_some(),
                 undoing,
                 send_again,
@@ -354,7 +358,7 @@ impl Inner {
         self.journal.reached(Stage::RequestSent, Moment::Before, at);
         let settled = self
             .egress
-            .fire(intent, vetted, self.deadline, Vec::new())
+            .fire(intent, vetted, self.deadline, self.trace.clone())
             .await;
         self.journal.reached(Stage::RequestSent, Moment::After, at);
         self.journal
@@ -404,7 +408,7 @@ impl Inner {
                 format!("{} is not safe", request.method),
             )
         })?;
-        let response = self.egress.read(safe, self.deadline, &[]).await?;
+        let response = self.egress.read(safe, self.deadline, &self.trace).await?;
         if self.writes && !self.undoing {
             self.record_read(fingerprint, &response).await;
         }

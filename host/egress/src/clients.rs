@@ -252,7 +252,7 @@ fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-fn base(connect_timeout: Duration) -> ClientBuilder {
+pub(crate) fn base(connect_timeout: Duration) -> ClientBuilder {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -263,20 +263,20 @@ fn base(connect_timeout: Duration) -> ClientBuilder {
         .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
 }
 
-fn built(builder: ClientBuilder) -> Result<Client, EgressError> {
+pub(crate) fn built(builder: ClientBuilder) -> Result<Client, EgressError> {
     builder.build().map_err(|e| EgressError::Client(causes(&e)))
 }
 
 /// TLS that trusts nobody: for clients that never use it, so that a host without certificates
 /// can still speak http.
-fn no_tls() -> rustls::ClientConfig {
+pub(crate) fn no_tls() -> rustls::ClientConfig {
     rustls::ClientConfig::builder()
         .with_root_certificates(Arc::new(rustls::RootCertStore::empty()))
         .with_no_client_auth()
 }
 
 /// An error with all its causes, on one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -1,11 +1,12 @@
 //! The only crate that opens an outbound connection.
 //!
-//! Two kinds of traffic leave through here, and nothing else leaves at all:
+//! Three kinds of traffic leave through here, and nothing else leaves at all:
 //!
 //! * requests of guests: first [`Egress::vet`], then [`Egress::read`] for a safe method, or
 //!   [`Egress::fire`] for any other, which takes a durable
 //!   [`Intent`](stoplog_journal::proof::Intent);
-//! * requests to model providers that the operator configured: [`Egress::provider`].
+//! * requests to model providers that the operator configured: [`Egress::provider`];
+//! * telemetry, to the collector that the operator configured: [`Collector`].
 //!
 //! Invariants:
 //!
@@ -28,6 +29,7 @@ mod address;
 #[cfg(test)]
 mod attacks;
 mod clients;
+mod collector;
 mod detour;
 mod error;
 mod grant;
@@ -46,6 +48,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::private_network;
+pub use collector::{Collector, CollectorAnswer, CollectorProtocol, RetryAfter, Unreached};
 pub use error::EgressError;
 pub use grant::{Grant, Origin};
 pub use provider::{ApiKey, Provider, ProviderError, ProviderResponse};

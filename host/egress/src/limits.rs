@@ -10,6 +10,9 @@ pub const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// of the host.
 pub const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 
+/// Bytes of a collector's answer: it says what it did not take, in a few words.
+pub const MAX_COLLECTOR_ANSWER_BYTES: usize = 64 * 1024;
+
 /// Headers of a request. Most servers refuse more than 100; the host adds a few of its own.
 pub const MAX_HEADERS: usize = 64;
 

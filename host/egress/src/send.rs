@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use stoplog_journal::proof::{Intent, Settled};
+use stoplog_model::trace_context::TRACE_HEADERS;
 use stoplog_model::{Digest, EffectError, Outcome, Response};
 use tokio::time::Instant;
 use url::{Position, Url};
@@ -157,6 +158,10 @@ impl Egress {
     ) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &vetted.request.headers {
+            if TRACE_HEADERS.contains(&name.as_str()) {
+                // The host's own say which call this is; without them it belongs to no trace.
+                continue;
+            }
             let filled = self.inner.secrets.fill(value.as_bytes());
             let has_secret = filled != value.as_bytes();
             let (name, mut value) = header(name, &filled)?;

@@ -29,8 +29,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 use stoplog_model::digest::canonical_json;
 use stoplog_model::port::Clock;
+use stoplog_model::trace_context::TRACEPARENT;
 use stoplog_model::turn::{FailedAttempt, FailureClass, FinishReason, Turn};
-use stoplog_model::{Call, Digest, SessionId};
+use stoplog_model::{Call, Digest, SessionId, TraceContext};
 
 pub use backoff::{Backoff, MAX_ATTEMPTS, MAX_RETRY_AFTER};
 pub use one_call::OneCall;
@@ -54,6 +55,17 @@ pub struct TurnRequest {
     pub tools: Arc<[ToolDefinition]>,
     /// See [`prompt_version_hash`].
     pub prompt_version_hash: String,
+    /// The turn's place in its trace: goes out with every request for it.
+    pub trace: Option<TraceContext>,
+}
+
+impl TurnRequest {
+    /// The headers that go out with every request for this turn. The session is not among them.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let trace = self.trace.as_ref();
+        let header = trace.map(|t| (TRACEPARENT.to_owned(), t.to_string()));
+        header.into_iter().collect()
+    }
 }
 
 /// A tool, as the model sees it.

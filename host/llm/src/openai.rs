@@ -129,10 +129,14 @@ impl OpenAi {
         })
     }
 
-    async fn attempt(&self, body: &serde_json::Value) -> Result<wire::Answer, Failure> {
-        let sent = self
-            .provider
-            .post_json("chat/completions", &[], body, self.settings.deadline);
+    async fn attempt(
+        &self,
+        headers: &[(String, String)],
+        body: &serde_json::Value,
+    ) -> Result<wire::Answer, Failure> {
+        let sent =
+            self.provider
+                .post_json("chat/completions", headers, body, self.settings.deadline);
         match sent.await {
             Ok(response) if response.status == 200 => {
                 wire::read(&response.body).map_err(|why| Failure {
@@ -249,14 +253,14 @@ struct Failure {
 #[async_trait]
 impl Model for OpenAi {
     async fn turn(&self, request: &TurnRequest, clock: &dyn Clock) -> Result<Turn, ModelError> {
-        let body = wire::body(request, &self.settings);
+        let (headers, body) = (request.headers(), wire::body(request, &self.settings));
         let (started_at_ms, began) = (clock.now_ms(), Instant::now());
         let mut failed_attempts: Vec<FailedAttempt> = Vec::new();
         let mut tried = 0;
         loop {
             let (at_ms, since) = (clock.now_ms(), Instant::now());
             tried += 1;
-            let failure = match self.attempt(&body).await {
+            let failure = match self.attempt(&headers, &body).await {
                 Ok(answer) => {
                     return Ok(Turn {
                         iteration: request.iteration,

@@ -10,6 +10,7 @@ use crate::id::ToolName;
 use crate::key::KeyScope;
 use crate::reason::Reason;
 use crate::schema_size;
+use crate::tool_span;
 
 /// Longest description for the model, in characters: it is paid for in every turn.
 pub const MAX_DESCRIPTION_CHARS: usize = 4096;
@@ -133,6 +134,8 @@ impl Contract {
         }
         let input_schema = object_schema("input-schema", &described.input_schema)?;
         let output_schema = object_schema("output-schema", &described.output_schema)?;
+        tool_span::check(&output_schema)
+            .map_err(|(keyword, why)| wrong(&format!("output-schema, {keyword}"), why))?;
         match (&described.key, class.writes()) {
             (None, true) => {
                 let problem =

@@ -277,12 +277,16 @@ fn redact_node(
     match value {
         Value::Object(fields) => {
             let mut out = Map::new();
-            for (name, field) in fields {
+            for (place, (name, field)) in fields.iter().enumerate() {
                 let shown = match strictest(node, root, name) {
                     Some(child) => redact_node(field, child, root, None, hidden_from, depth + 1),
                     None => Value::from("[undecided]"),
                 };
-                out.insert(name.clone(), shown);
+                let name = match shows_name(node, root, name, hidden_from) {
+                    true => name.clone(),
+                    false => format!("[name {place}]"),
+                };
+                out.insert(name, shown);
             }
             Value::Object(out)
         }
@@ -295,6 +299,32 @@ fn redact_node(
         },
         plain => plain.clone(),
     }
+}
+
+/// Whether the name of a field may be seen: one that the schema has says nothing new. Any other is
+/// part of the value, as in a map from an address to a count, and is shown if `propertyNames` decides
+/// so. Who approves sees it, as they see what is personal.
+fn shows_name(node: &Value, root: &Value, name: &str, hidden_from: Disclosure) -> bool {
+    let names = node.get("propertyNames").map(|n| resolve(n, root));
+    hidden_from > Disclosure::Personal
+        || is_named(node, root, name)
+        || names.and_then(Disclosure::of) == Some(Disclosure::Audit)
+}
+
+/// Whether the schema, or an alternative of it, has a field of this name.
+fn is_named(node: &Value, root: &Value, name: &str) -> bool {
+    let own = |node: &Value| {
+        node.get("properties")
+            .is_some_and(|p| p.get(name).is_some())
+    };
+    own(node)
+        || ["anyOf", "oneOf", "allOf"].iter().any(|keyword| {
+            let alternatives = node.get(keyword).and_then(Value::as_array);
+            alternatives
+                .into_iter()
+                .flatten()
+                .any(|alternative| own(resolve(alternative, root)))
+        })
 }
 
 /// The schema of every element of an array, if there is one for all.
@@ -377,7 +407,7 @@ mod tests {
         assert_eq!(
             redact(&value, &schema),
             json!({
-                "id": "448100", "email": "[personal]", "token": "[secret]", "extra": "[undecided]",
+                "id": "448100", "email": "[personal]", "token": "[secret]", "[name 3]": "[undecided]",
                 "lines": [{"sku": "a", "name": "[personal]"}], "tags": ["x"],
                 "ref": {"name": "[personal]", "no": 1}
             })
@@ -397,8 +427,29 @@ mod tests {
         });
         assert_eq!(
             redact(&json!({"value": 1, "pii_a": 2}), &schema),
-            json!({"value": "[secret]", "pii_a": "[undecided]"})
+            json!({"value": "[secret]", "[name 1]": "[undecided]"})
         );
+    }
+
+    #[test]
+    fn names_that_are_part_of_the_value_are_shown_only_where_somebody_decided_so() {
+        let map = |names: Value| {
+            json!({"type": "object", "properties": {"by_mail": {
+                "x-disclosure": "audit", "type": "object", "propertyNames": names,
+                "additionalProperties": {"type": "integer", "x-disclosure": "audit"}}}})
+        };
+        let value = json!({"by_mail": {"priya@example.com": 2, "suresh@example.com": 3}});
+        let hidden = json!({"by_mail": {"[name 0]": 2, "[name 1]": 3}});
+        assert_eq!(redact(&value, &map(json!({}))), hidden);
+        assert_eq!(
+            redact(&value, &map(json!({"x-disclosure": "personal"}))),
+            hidden
+        );
+        assert_eq!(
+            redact(&value, &map(json!({"x-disclosure": "audit"}))),
+            value
+        );
+        assert_eq!(for_approver(&value, &map(json!({}))), value);
     }
 
     #[test]

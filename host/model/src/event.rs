@@ -14,6 +14,8 @@ use crate::id::{ApprovalId, SessionId, Tenant, TraceId};
 use crate::key::ActKey;
 use crate::outcome::{Disposition, Finding, ToolError};
 use crate::reason::Reason;
+use crate::tool_span::ToolSpan;
+use crate::trace_context::TraceContext;
 use crate::turn::{FailedAttempt, FailureClass, Turn};
 
 /// One event with its place. The journal's unit; `(session, seq)` is unique.
@@ -115,6 +117,9 @@ pub struct RunStarted {
     pub at_iteration: u32,
     /// The run before did not end in order.
     pub after_crash: bool,
+    /// The span of somebody else that began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<TraceContext>,
 }
 
 /// See [`Event::TurnRejected`].
@@ -336,6 +341,9 @@ pub struct Observed {
     /// What the tool put on its span.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<(String, String)>,
+    /// Parts of the call that the tool marked, in the order in which they began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<ToolSpan>,
 }
 
 /// See [`Event::Parked`].

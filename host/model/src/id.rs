@@ -147,6 +147,30 @@ impl SpanId {
     }
 }
 
+/// What a span is about gives its id: whoever sends something on behalf of a call knows the id of the
+/// call's span before there is one.
+impl SpanId {
+    /// Of the root of a run's trace.
+    pub fn of_run(trace: &TraceId) -> SpanId {
+        SpanId::derived(&[trace.as_str(), "root"])
+    }
+
+    /// Of a step, counted from 0.
+    pub fn of_step(trace: &TraceId, step: u32) -> SpanId {
+        SpanId::derived(&[trace.as_str(), "agent_step", &step.to_string()])
+    }
+
+    /// Of the model's turn in a step.
+    pub fn of_turn(trace: &TraceId, step: u32) -> SpanId {
+        SpanId::derived(&[trace.as_str(), "llm_call", &step.to_string()])
+    }
+
+    /// Of a call.
+    pub fn of_call(trace: &TraceId, position: crate::Position) -> SpanId {
+        SpanId::derived(&[trace.as_str(), "tool_call", &position.to_string()])
+    }
+}
+
 impl ApprovalId {
     /// The id of the approval that a call at this position asks for: derived, so that asking
     /// again after a crash asks the same question, and not a second one.

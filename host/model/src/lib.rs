@@ -22,6 +22,8 @@ pub mod port;
 pub mod reason;
 pub mod schema_size;
 pub mod session;
+pub mod tool_span;
+pub mod trace_context;
 pub mod turn;
 
 pub use call::{Call, Position};
@@ -36,3 +38,5 @@ pub use money::UsdMicros;
 pub use outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 pub use reason::Reason;
 pub use session::Session;
+pub use tool_span::ToolSpan;
+pub use trace_context::TraceContext;

@@ -14,6 +14,7 @@ use crate::class::Class;
 use crate::digest::Digest;
 use crate::effect::{EffectError, Request, Response};
 use crate::outcome::{Finding, ToolError};
+use crate::tool_span::ToolSpan;
 
 /// The wall clock, handed in: replay must be exact.
 pub trait Clock: Send + Sync {
@@ -141,6 +142,8 @@ pub struct Ran {
     pub log: String,
     /// Names and values for the span.
     pub annotations: Vec<(String, String)>,
+    /// Parts of the run that the tool marked, in the order in which they began.
+    pub spans: Vec<ToolSpan>,
 }
 
 /// Runs tools.

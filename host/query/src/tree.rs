@@ -71,6 +71,8 @@ fn rank(detail: &Detail) -> u8 {
         Detail::LlmCall(_) => 1,
         Detail::HitlApproval { .. } => 2,
         Detail::ToolCall(_) => 3,
+        // Below its call, by their starts.
+        Detail::ToolSpan { .. } => 3,
         Detail::AgentStep { .. } => 4,
         Detail::FinalResponse { .. } => 5,
     }
@@ -110,6 +112,7 @@ fn describe(span: &Span) -> String {
             let _ = write!(line, "  {}", call.result_summary);
             line
         }
+        Detail::ToolSpan { name, .. } => format!("tool_span {name}  {ms} ms"),
         Detail::Retry {
             what,
             attempt,

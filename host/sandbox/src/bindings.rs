@@ -21,7 +21,10 @@ wasmtime::component::bindgen!({
         "stoplog:tool/effects.perform": async | trappable,
         default: trappable,
     },
-    with: { "stoplog:tool/effects.permit": crate::host::Permit },
+    with: {
+        "stoplog:tool/effects.permit": crate::host::Permit,
+        "stoplog:tool/context.span": crate::spans::Open,
+    },
     require_store_data_send: true,
 });
 

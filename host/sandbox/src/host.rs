@@ -19,6 +19,7 @@ use crate::bindings::{context, effects, types};
 use crate::calllog::CallLog;
 use crate::http::Outlet;
 use crate::limits;
+use crate::spans::{Open, Told};
 use crate::traffic::Traffic;
 use crate::virtual_world::{ClockView, Dice, VirtualClock};
 
@@ -113,7 +114,7 @@ pub(crate) struct Call {
     info: CallInfo,
     traffic: Traffic,
     log: CallLog,
-    pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) told: Told,
     pub(crate) bounds: Bounds,
 }
 
@@ -144,7 +145,7 @@ impl Call {
             info,
             traffic,
             log,
-            annotations: Vec::new(),
+            told: Told::new(),
             bounds: Bounds::default(),
         }
     }
@@ -218,12 +219,8 @@ impl context::Host for Call {
         Ok(())
     }
 
-    fn annotate(&mut self, mut name: String, mut value: String) -> wasmtime::Result<()> {
-        if self.annotations.len() < limits::ANNOTATIONS {
-            cut(&mut name, limits::ANNOTATION_NAME_BYTES);
-            cut(&mut value, limits::ANNOTATION_VALUE_BYTES);
-            self.annotations.push((name, value));
-        }
+    fn annotate(&mut self, name: String, value: String) -> wasmtime::Result<()> {
+        self.told.annotate(name, value);
         Ok(())
     }
 
@@ -235,6 +232,36 @@ impl context::Host for Call {
             context::Level::Error => "error",
         };
         self.log.line(level, &message);
+        Ok(())
+    }
+}
+
+impl context::HostSpan for Call {
+    fn new(&mut self, name: String) -> wasmtime::Result<Resource<Open>> {
+        let span = self.told.begin(name);
+        Ok(self.table.push(span)?)
+    }
+
+    fn annotate(
+        &mut self,
+        span: Resource<Open>,
+        name: String,
+        value: String,
+    ) -> wasmtime::Result<()> {
+        let span = self.table.get(&span)?;
+        self.told.annotate_span(span, name, value);
+        Ok(())
+    }
+
+    fn end(&mut self, span: Resource<Open>) -> wasmtime::Result<()> {
+        let span = self.table.get(&span)?;
+        self.told.end(span);
+        Ok(())
+    }
+
+    fn drop(&mut self, span: Resource<Open>) -> wasmtime::Result<()> {
+        let span = self.table.delete(span)?;
+        self.told.end(&span);
         Ok(())
     }
 }

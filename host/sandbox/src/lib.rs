@@ -18,6 +18,7 @@ mod linker;
 mod loader;
 mod run;
 mod runner;
+mod spans;
 mod traffic;
 mod virtual_world;
 

@@ -90,8 +90,12 @@ pub const REQUESTS_AT_ONCE: usize = 8;
 /// Requests of a run, effects and plain ones together. Stops a loop that hammers the far side.
 pub const REQUESTS: u32 = 64;
 
-/// Annotations of a run. They become attributes of a span.
+/// Annotations of a run, on its own span and on those of the tool. They become attributes of a span.
 pub const ANNOTATIONS: usize = 32;
+
+/// Spans of the tool's own in a run; what is begun later leaves no trace. Stops a guest that fills
+/// the journal with them.
+pub const SPANS: usize = 32;
 
 /// Bytes of an annotation's name.
 pub const ANNOTATION_NAME_BYTES: usize = 128;

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stoplog_model::ToolSpan;
 use stoplog_model::contract::{Described, KeyRule};
 use stoplog_model::key::{KeyScope, MAIN_LABEL};
 use stoplog_model::outcome::{Aftermath, ErrorCode, Finding, ToolError};
@@ -65,6 +66,7 @@ pub(crate) struct Left {
     pub(crate) result: Result<Output, RunError>,
     pub(crate) log: String,
     pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) spans: Vec<ToolSpan>,
 }
 
 /// The guest computed longer than it may.
@@ -114,10 +116,12 @@ impl Run<'_> {
             Ok(Err(error)) => Err(run_error(&error, call.bounds.hit, timeout_ms)),
             Err(_) => Err(RunError::Timeout(timeout_ms)),
         };
+        let (annotations, spans) = call.told.over();
         Left {
             result,
             log: log.text(),
-            annotations: call.annotations,
+            annotations,
+            spans,
         }
     }
 }

@@ -275,6 +275,7 @@ fn nothing_ran(error: RunError) -> Left {
         result: Err(error),
         log: String::new(),
         annotations: Vec::new(),
+        spans: Vec::new(),
     }
 }
 
@@ -348,6 +349,7 @@ impl Runner for Sandbox {
             result,
             log: left.log,
             annotations: left.annotations,
+            spans: left.spans,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stoplog_model::{ApprovalId, SessionId, Tenant};
+use stoplog_model::{ApprovalId, SessionId, Tenant, TraceContext};
 
 use crate::config::parse_age;
 
@@ -142,6 +142,9 @@ pub(crate) struct Run {
     /// The scripted model's file; wins over the configuration's.
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
+    /// The span of who begins the run (W3C `traceparent`): collectors see the run below it.
+    #[arg(long, value_name = "CONTEXT", conflicts_with = "admit")]
+    pub(crate) traceparent: Option<TraceContext>,
     /// Only begin it, durably; `resume` runs it.
     #[arg(long, conflicts_with = "script")]
     pub(crate) admit: bool,
@@ -156,6 +159,9 @@ pub(crate) struct Resume {
     /// admitted, or a person has decided.
     #[arg(long)]
     pub(crate) all: bool,
+    /// The span of who resumes the session (W3C `traceparent`).
+    #[arg(long, value_name = "CONTEXT", conflicts_with = "all")]
+    pub(crate) traceparent: Option<TraceContext>,
     /// With --all: sessions at work at once.
     #[arg(long, value_name = "N", default_value_t = 16, conflicts_with = "session",
           value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -20,7 +20,7 @@ use stoplog_journal::{JournalError, SessionJournal, load};
 use stoplog_model::event::SessionStarted;
 use stoplog_model::port::Watch;
 use stoplog_model::session::Status;
-use stoplog_model::{Reason, SessionId};
+use stoplog_model::{Reason, SessionId, TraceContext};
 use tokio_util::sync::CancellationToken;
 
 use self::projection::Projection;
@@ -114,7 +114,11 @@ impl Host {
     }
 
     /// Takes a session as far as it gets. None: the host is shutting down, and it was not run.
-    async fn work(&self, work: Work) -> Result<Option<Ran>, CliError> {
+    async fn work(
+        &self,
+        work: Work,
+        remote: Option<TraceContext>,
+    ) -> Result<Option<Ran>, CliError> {
         if self.shutdown.is_cancelled() {
             return Ok(None);
         }
@@ -129,6 +133,7 @@ impl Host {
         let spec = RunSpec {
             trace_id: new_trace_id()?,
             host: holder(),
+            remote,
         };
         let ended = match self.driver.run(&session, spec).await {
             Ok(ended) => ended,

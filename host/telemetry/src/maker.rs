@@ -12,12 +12,11 @@
 //! give the same spans in the same order. What is not over yet is shown apart, by
 //! [`SpanMaker::open`], and is never a success.
 
+mod calls;
 mod detail;
 mod open;
 
-use stoplog_model::event::{
-    ApprovalDecided, Event, ModelFailed, Observed, RunEnded, RunOutcome, RunStarted,
-};
+use stoplog_model::event::{Event, ModelFailed, RunEnded, RunOutcome, RunStarted};
 use stoplog_model::session::{ApprovalState, CallState, IllegalEvent, Session, Status};
 use stoplog_model::turn::{FailedAttempt, FailureClass, Turn};
 use stoplog_model::{Position, Record, SpanId, TraceId, UsdMicros};
@@ -96,6 +95,7 @@ impl SpanMaker {
         let started = &self.session.as_ref()?.started;
         Some(Common {
             trace_id: run.started.trace_id.clone(),
+            remote_trace_id: run.started.remote.as_ref().map(|r| r.trace_id.clone()),
             span_id: id,
             parent_span_id: parent,
             tenant_id: started.tenant.clone(),
@@ -168,7 +168,10 @@ impl SpanMaker {
                 continue;
             };
             let trace = &run.started.trace_id;
-            let ids = (tool_id(trace, position), Some(root_id(trace)));
+            let ids = (
+                SpanId::of_call(trace, position),
+                Some(SpanId::of_run(trace)),
+            );
             let detail = detail::observed_call(session, call, observed, "replayed");
             self.emit(made, ids, position.step_index(), (at_ms, 0), detail);
         }
@@ -193,9 +196,9 @@ impl SpanMaker {
         }
         let Some(run) = &self.run else { return };
         let trace = run.started.trace_id.clone();
-        let parent = step_id(&trace, step);
+        let parent = SpanId::of_step(&trace, step);
         self.retries(&turn.failed_attempts, &turn.model_id, step, made);
-        let id = SpanId::derived(&[trace.as_str(), "llm_call", &step.to_string()]);
+        let id = SpanId::of_turn(&trace, step);
         let detail = detail::llm_call(turn, failure);
         let time = (turn.started_at_ms, turn.latency_ms);
         self.emit(made, (id, Some(parent)), step, time, detail);
@@ -227,13 +230,14 @@ impl SpanMaker {
             let id = SpanId::derived(&[trace, "retry", &step.to_string(), &n.to_string()]);
             let detail = Detail::Retry {
                 what: format!("chat {model}"),
+                idempotency_key: None,
                 attempt: n,
                 // The provider's own words stay in the journal.
                 error: failed.failure.as_str(),
                 cost_usd: dollars(failed.cost),
                 cost_usd_micros: failed.cost,
             };
-            let ids = (id, Some(step_id(&run.started.trace_id, step)));
+            let ids = (id, Some(SpanId::of_step(&run.started.trace_id, step)));
             self.emit(
                 made,
                 ids,
@@ -241,65 +245,6 @@ impl SpanMaker {
                 (failed.started_at_ms, failed.latency_ms),
                 detail,
             );
-        }
-    }
-
-    fn approval(&self, decided: &ApprovalDecided, at_ms: u64, made: &mut Vec<Span>) {
-        let (Some(session), Some(run)) = (&self.session, &self.run) else {
-            return;
-        };
-        let Some((position, state)) = session.approval(&decided.id) else {
-            return;
-        };
-        let asked_ms = state.approval.requested_at_ms;
-        let detail = asked(state, decided.verdict.into(), &decided.by);
-        let trace = &run.started.trace_id;
-        let id = approval_id(trace, state);
-        let ids = (id, Some(step_id(trace, position.step_index())));
-        let time = (asked_ms, at_ms.saturating_sub(asked_ms));
-        self.emit(made, ids, position.step_index(), time, detail);
-    }
-
-    fn observed(&mut self, observed: &Observed, at_ms: u64, made: &mut Vec<Span>) {
-        let (Some(session), Some(run)) = (&self.session, &self.run) else {
-            return;
-        };
-        let position = observed.position;
-        let Some(call) = session.call(position) else {
-            return;
-        };
-        let trace = &run.started.trace_id;
-        let step = position.step_index();
-        self.resends(call, position, made);
-        let ids = (tool_id(trace, position), Some(step_id(trace, step)));
-        let began_ms = at_ms.saturating_sub(observed.latency_ms);
-        let detail = detail::observed_call(session, call, observed, observed.disposition.as_str());
-        self.emit(made, ids, step, (began_ms, observed.latency_ms), detail);
-        let turn = session.turn(step + 1);
-        if turn.is_some_and(|t| t.calls.iter().all(|c| c.observed.is_some())) {
-            self.close_step(StepStatus::Complete, at_ms, made);
-        }
-    }
-
-    /// Effects that were sent more than once.
-    fn resends(&self, call: &CallState, position: Position, made: &mut Vec<Span>) {
-        let Some(run) = &self.run else { return };
-        let trace = run.started.trace_id.as_str();
-        for effect in call.effects.iter().filter(|e| e.intent.attempt > 1) {
-            let label = &effect.intent.label;
-            let at = position.to_string();
-            let attempt = effect.intent.attempt;
-            let id = SpanId::derived(&[trace, "retry", &at, label, &attempt.to_string()]);
-            let detail = Detail::Retry {
-                what: format!("effect under {}", effect.intent.key),
-                attempt,
-                error: "the attempt before was in doubt".into(),
-                cost_usd: 0.0,
-                cost_usd_micros: UsdMicros(0),
-            };
-            let ids = (id, Some(tool_id(&run.started.trace_id, position)));
-            let step = position.step_index();
-            self.emit(made, ids, step, (effect.touched_at_ms, 0), detail);
         }
     }
 
@@ -316,12 +261,12 @@ impl SpanMaker {
         let trace = &run.started.trace_id;
         let first = step + 1 == run.started.at_iteration || step == 0;
         let parent = if first {
-            root_id(trace)
+            SpanId::of_run(trace)
         } else {
-            step_id(trace, step - 1)
+            SpanId::of_step(trace, step - 1)
         };
         let time = (from_ms, at_ms.saturating_sub(from_ms));
-        let ids = (step_id(trace, step), Some(parent));
+        let ids = (SpanId::of_step(trace, step), Some(parent));
         self.emit(made, ids, step, time, Detail::AgentStep { status });
     }
 
@@ -347,6 +292,16 @@ impl SpanMaker {
         }
     }
 
+    /// The trace in which collectors see a run of this session, if it is another than its own.
+    fn remote_trace_of(&self, trace: Option<&TraceId>) -> Option<TraceId> {
+        let session = self.session.as_ref()?;
+        let run = session
+            .runs
+            .iter()
+            .find(|r| Some(&r.started.trace_id) == trace)?;
+        run.started.remote.as_ref().map(|r| r.trace_id.clone())
+    }
+
     fn root_of(
         &self,
         run: &Run,
@@ -363,9 +318,11 @@ impl SpanMaker {
             cost_total: dollars(run.cost),
             cost_total_micros: run.cost,
             resumed_from: run.started.resumed_from.clone(),
+            resumed_from_remote: self.remote_trace_of(run.started.resumed_from.as_ref()),
+            remote_parent_span_id: run.started.remote.as_ref().map(|r| r.span_id.clone()),
             at_iteration: run.started.at_iteration,
         };
-        let ids = (root_id(&run.started.trace_id), None);
+        let ids = (SpanId::of_run(&run.started.trace_id), None);
         self.emit(made, ids, run.step, (run.began_ms, latency_ms), detail);
     }
 }
@@ -384,18 +341,6 @@ fn asked(state: &ApprovalState, decision: Decision, by: &str) -> Detail {
     }
 }
 
-fn root_id(trace: &TraceId) -> SpanId {
-    SpanId::derived(&[trace.as_str(), "root"])
-}
-
-fn step_id(trace: &TraceId, step: u32) -> SpanId {
-    SpanId::derived(&[trace.as_str(), "agent_step", &step.to_string()])
-}
-
-fn tool_id(trace: &TraceId, position: Position) -> SpanId {
-    SpanId::derived(&[trace.as_str(), "tool_call", &position.to_string()])
-}
-
 fn approval_id(trace: &TraceId, state: &ApprovalState) -> SpanId {
     let id = state.approval.id.as_str();
     SpanId::derived(&[trace.as_str(), "hitl_approval", id])
@@ -404,7 +349,7 @@ fn approval_id(trace: &TraceId, state: &ApprovalState) -> SpanId {
 /// A call that the loop has seen, and that the far side does not know, has a span already.
 fn parked_id(trace: &TraceId, position: Position, call: &CallState) -> SpanId {
     match call.observed {
-        None => tool_id(trace, position),
+        None => SpanId::of_call(trace, position),
         Some(_) => SpanId::derived(&[trace.as_str(), "parked", &position.to_string()]),
     }
 }

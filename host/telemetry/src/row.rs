@@ -140,9 +140,23 @@ impl SpanRow {
                 self.disposition = Some(call.disposition.clone());
                 self.idempotency_key = Some(call.idempotency_key.clone());
             }
-            Detail::Retry { error, .. } => {
+            Detail::ToolSpan {
+                tool_name,
+                blast_radius_class,
+                ..
+            } => {
+                self.status = "success";
+                self.tool = Some(tool_name.clone());
+                self.class = Some(*blast_radius_class);
+            }
+            Detail::Retry {
+                error,
+                idempotency_key,
+                ..
+            } => {
                 self.status = "error";
                 self.error_code = Some(error.clone());
+                self.idempotency_key.clone_from(idempotency_key);
             }
             Detail::HitlApproval {
                 tool_name,

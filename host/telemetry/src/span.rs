@@ -15,6 +15,9 @@ use stoplog_model::{SessionId, SpanId, Tenant, TraceId, UsdMicros};
 pub struct Common {
     /// One for each run.
     pub trace_id: TraceId,
+    /// The trace of who began the run, in which collectors see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_trace_id: Option<TraceId>,
     /// Derived from what the span is about.
     pub span_id: SpanId,
     /// None for the root alone.
@@ -118,10 +121,25 @@ pub enum Detail {
     LlmCall(LlmCall),
     /// One call.
     ToolCall(ToolCall),
+    /// A part of a call, as the tool marked it.
+    ToolSpan {
+        /// The tool's name for it, or `[undecided]` if its schema does not list it.
+        name: String,
+        /// The tool.
+        tool_name: String,
+        /// 0 to 4.
+        blast_radius_class: u8,
+        /// What the tool put on it, as its schema lets it be seen.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        annotations: Map<String, Value>,
+    },
     /// An attempt that had to be repeated.
     Retry {
         /// What was tried.
         what: String,
+        /// The key under which an effect was sent again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idempotency_key: Option<String>,
         /// Which attempt, counted from 1.
         attempt: u32,
         /// Why it failed.
@@ -164,6 +182,12 @@ pub enum Detail {
         /// The trace that it went on from.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resumed_from: Option<TraceId>,
+        /// The trace in which collectors see that one, if it is another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resumed_from_remote: Option<TraceId>,
+        /// The span of who began the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote_parent_span_id: Option<SpanId>,
         /// The iteration that it went on with, counted from 1.
         at_iteration: u32,
     },
@@ -235,7 +259,8 @@ pub struct ToolCall {
     pub disposition: String,
     /// The key that its effects carried.
     pub idempotency_key: String,
-    /// What the tool put on its span.
+    /// What the tool put on its span, as its schema lets it be seen; how many more there were is told
+    /// under `[undecided]`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub annotations: Map<String, Value>,
 }
@@ -258,6 +283,7 @@ impl Detail {
             Detail::AgentStep { .. } => "agent_step",
             Detail::LlmCall(_) => "llm_call",
             Detail::ToolCall(_) => "tool_call",
+            Detail::ToolSpan { .. } => "tool_span",
             Detail::Retry { .. } => "retry",
             Detail::HitlApproval { .. } => "hitl_approval",
             Detail::FinalResponse { .. } => "final_response",

@@ -157,6 +157,7 @@ impl Host {
             resumed_from: session.last_run().map(|r| r.started.trace_id.clone()),
             at_iteration: session.current_iteration(),
             after_crash: session.last_run().is_some_and(|r| r.ended.is_none()),
+            remote: None,
         });
         journal.append(vec![Event::RunStarted(started)]).await?;
         Ok(())
@@ -183,6 +184,7 @@ impl Host {
         let spec = RunSpec {
             trace_id: self.trace_id(),
             host: "bench".to_owned(),
+            remote: None,
         };
         PACE.scope(pace, self.driver.run(journal, spec)).await?;
         Ok(())

@@ -179,6 +179,7 @@ impl Runner for Tools {
             result,
             log: String::new(),
             annotations: Vec::new(),
+            spans: Vec::new(),
         }
     }
 }

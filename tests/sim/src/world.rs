@@ -510,7 +510,16 @@ impl World {
             *runs += 1;
             TraceId::new(format!("{:032x}", *runs)).unwrap_or_else(|e| panic!("{e}"))
         };
-        let ended = driver.run(&journal, RunSpec { trace_id, host }).await?;
+        let ended = driver
+            .run(
+                &journal,
+                RunSpec {
+                    trace_id,
+                    host,
+                    remote: None,
+                },
+            )
+            .await?;
         journal.close().await?;
         Ok(Some(ended))
     }

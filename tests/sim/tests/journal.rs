@@ -94,6 +94,7 @@ async fn written(path: &Path, runs: u64) {
             resumed_from: None,
             at_iteration: 1,
             after_crash: false,
+            remote: None,
         };
         let told = journal.append(vec![Event::RunStarted(run)]).await;
         told.expect("a run");

@@ -239,6 +239,7 @@ async fn begun(store: &Arc<MemoryStore>, clock: &Arc<Time>) -> Arc<SessionJourna
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     };
     let events = vec![Event::RunStarted(run), Event::TurnTaken(turn(1, PERSONAL))];
     journal.append(events).await.expect("a turn");

@@ -63,6 +63,8 @@ pub(crate) struct Args {
     pub(crate) egress: Vec<LitStr>,
     pub(crate) secrets: Vec<LitStr>,
     pub(crate) claims: Vec<LitStr>,
+    pub(crate) annotations: Vec<LitStr>,
+    pub(crate) spans: Vec<LitStr>,
     pub(crate) preview: Option<Path>,
     pub(crate) probe: Option<Path>,
     pub(crate) undo: Option<Path>,
@@ -121,13 +123,16 @@ fn parse(input: ParseStream<'_>) -> syn::Result<Args> {
             "egress" => args.egress = list(input, &text, is_origin)?,
             "secrets" => args.secrets = list(input, &text, is_secret)?,
             "claims" => args.claims = list(input, &text, is_phrase)?,
+            "annotations" => args.annotations = list(input, &text, is_shown)?,
+            "spans" => args.spans = list(input, &text, is_shown)?,
             "preview" => args.preview = Some(input.parse()?),
             "probe" => args.probe = Some(input.parse()?),
             "undo" => args.undo = Some(input.parse()?),
             other => {
                 let message = format!(
                     "unknown argument `{other}`: a tool takes class, key, scope, keeps_keys, \
-                     settles_within_ms, timeout_ms, egress, secrets, claims, preview, probe and undo"
+                     settles_within_ms, timeout_ms, egress, secrets, claims, annotations, spans, \
+                     preview, probe and undo"
                 );
                 return Err(syn::Error::new(name.span(), message));
             }
@@ -171,6 +176,15 @@ fn is_origin(text: &str) -> Result<(), &'static str> {
     match rest {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(()),
         _ => Err("write an origin, like \"https://api.example.com\""),
+    }
+}
+
+fn is_shown(text: &str) -> Result<(), &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if (1..=64).contains(&text.len()) && text.chars().all(plain) {
+        Ok(())
+    } else {
+        Err("write a name in letters, digits, `_`, `-` and `.`, like \"region\"")
     }
 }
 

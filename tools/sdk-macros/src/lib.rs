@@ -77,6 +77,8 @@ pub fn wire(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `egress = ["https://api.example.com"]` | all but pure | `[]` |
 /// | `secrets = ["API_TOKEN"]` | all but pure | `[]` |
 /// | `claims = ["refunded"]`, what an answer may say once the tool has succeeded | all | `[]` |
+/// | `annotations = ["region"]`, names that traces may show | all | `[]` |
+/// | `spans = ["lookup"]`, the same of spans | all | `[]` |
 ///
 /// The name of the function is the name of the tool, its doc comment the description that the
 /// model reads, and the version of the package the version of the tool.

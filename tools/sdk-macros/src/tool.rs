@@ -176,6 +176,7 @@ fn spec(args: &Args, function: &ItemFn, scope: &TokenStream) -> TokenStream {
         None => quote!(#DEFAULT_TIMEOUT_MS),
     };
     let (egress, secrets, claims) = (&args.egress, &args.secrets, &args.claims);
+    let (annotations, spans) = (&args.annotations, &args.spans);
     quote! {
         ::stoplog_sdk::__rt::Spec {
             name: #name,
@@ -188,6 +189,8 @@ fn spec(args: &Args, function: &ItemFn, scope: &TokenStream) -> TokenStream {
             egress: &[#(#egress),*],
             secrets: &[#(#secrets),*],
             claims: &[#(#claims),*],
+            annotations: &[#(#annotations),*],
+            spans: &[#(#spans),*],
         }
     }
 }

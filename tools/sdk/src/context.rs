@@ -1,6 +1,6 @@
 //! Facts of the call, and ways to be heard. Every class may use this.
 //!
-//! Outside a component, in the unit tests of a tool, the three that speak do nothing and
+//! Outside a component, in the unit tests of a tool, those that speak do nothing and
 //! [`current`] tells of a call of its own making.
 
 use std::fmt::Display;
@@ -24,14 +24,53 @@ pub fn current() -> CallInfo {
     }
 }
 
-/// Puts a name and a value on the call's span: 32 a call at most, values up to 1,024 bytes. It is
-/// not redacted, so no personal data here.
+/// Puts a name and a value on the call's span: 32 a call at most, values up to 1,024 bytes. Traces
+/// show it if the tool lists the name, `#[tool(annotations = ["region"])]`, and hide it if not.
 pub fn annotate(name: &str, value: impl Display) {
     let value = value.to_string();
     #[cfg(target_family = "wasm")]
     crate::bindings::context::annotate(name, &value);
     #[cfg(not(target_family = "wasm"))]
     let _ = (name, value);
+}
+
+/// Begins a part of the call: a span of its own below the call's, until the value is dropped or the
+/// call is over. The host times it. Traces show its name if the tool lists it,
+/// `#[tool(spans = ["lookup"])]`, and hide it if not.
+///
+/// ```
+/// # use stoplog_sdk::prelude::*;
+/// let lookup = context::span("lookup");
+/// lookup.annotate("rows", 3);
+/// drop(lookup);
+/// ```
+pub fn span(name: &str) -> Span {
+    #[cfg(target_family = "wasm")]
+    return Span(crate::bindings::context::Span::new(name));
+    #[cfg(not(target_family = "wasm"))]
+    {
+        let _ = name;
+        Span(())
+    }
+}
+
+/// A part of the call that lasts. See [`span`].
+#[derive(Debug)]
+#[must_use = "a span that is dropped at once is over at once"]
+pub struct Span(
+    #[cfg(target_family = "wasm")] crate::bindings::context::Span,
+    #[cfg(not(target_family = "wasm"))] (),
+);
+
+impl Span {
+    /// Puts a name and a value on it, as [`annotate`] does on the call's.
+    pub fn annotate(&self, name: &str, value: impl Display) {
+        let value = value.to_string();
+        #[cfg(target_family = "wasm")]
+        self.0.annotate(name, &value);
+        #[cfg(not(target_family = "wasm"))]
+        let _ = (name, value);
+    }
 }
 
 /// Writes a line to the call's log, which is bounded like standard output.

@@ -25,6 +25,8 @@ pub struct Spec {
     pub egress: &'static [&'static str],
     pub secrets: &'static [&'static str],
     pub claims: &'static [&'static str],
+    pub annotations: &'static [&'static str],
+    pub spans: &'static [&'static str],
 }
 
 pub fn contract<I: Input, O: Output>(spec: Spec) -> Contract {
@@ -34,7 +36,11 @@ pub fn contract<I: Input, O: Output>(spec: Spec) -> Contract {
         version: spec.version.to_owned(),
         description: spec.description.to_owned(),
         input_schema: schema_text::<I>(),
-        output_schema: output_schema_text::<O>(spec.claims),
+        output_schema: output_schema_text::<O>(&[
+            ("x-claims", spec.claims),
+            ("x-annotations", spec.annotations),
+            ("x-spans", spec.spans),
+        ]),
         key: spec.key.map(|(template, scope)| wit::KeyRule {
             template: template.to_owned(),
             scope,

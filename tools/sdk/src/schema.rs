@@ -58,11 +58,12 @@ pub(crate) fn schema_text<T: JsonSchema>() -> String {
     schema::<T>().as_value().to_string()
 }
 
-/// The same of an output, with what an answer may say once the tool has succeeded (`x-claims`).
-pub(crate) fn output_schema_text<T: JsonSchema>(claims: &[&str]) -> String {
+/// The same of an output, with lists of the tool at its root: what an answer may say once the tool has
+/// succeeded (`x-claims`), what traces may show (`x-annotations`, `x-spans`).
+pub(crate) fn output_schema_text<T: JsonSchema>(lists: &[(&str, &[&str])]) -> String {
     let mut schema = schema::<T>();
-    if !claims.is_empty() {
-        schema.insert("x-claims".to_owned(), json!(claims));
+    for (keyword, texts) in lists.iter().filter(|(_, texts)| !texts.is_empty()) {
+        schema.insert((*keyword).to_owned(), json!(texts));
     }
     schema.as_value().to_string()
 }

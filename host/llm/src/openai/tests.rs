@@ -120,6 +120,7 @@ fn request() -> TurnRequest {
         }],
         tools: [].into(),
         prompt_version_hash: "0123456789ab".into(),
+        trace: None,
     }
 }
 

@@ -29,6 +29,7 @@ fn records(events: Vec<Event>) -> Vec<Record> {
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     });
     [started, run]
         .into_iter()

@@ -78,7 +78,7 @@ pub(crate) async fn run(
     match args.command {
         Command::Run(run) => run::run(&context, run).await,
         Command::Resume(resume) => match &resume.session {
-            Some(id) => run::resume(&context, id, resume.script.as_deref()).await,
+            Some(id) => run::resume(&context, id, &resume).await,
             None => resume_all::run(&context, resume).await,
         },
         Command::Sessions(sessions) => sessions::run(&context, sessions).await,

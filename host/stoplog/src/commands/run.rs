@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stoplog_journal::{SessionJournal, Store, Which};
 use stoplog_model::event::{RunOutcome, SessionStarted};
 use stoplog_model::port::Clock;
-use stoplog_model::{Reason, SessionId};
+use stoplog_model::{Reason, SessionId, TraceContext};
 
 use super::{Context, run_report};
 use crate::args;
@@ -45,7 +45,12 @@ pub(super) async fn run(context: &Context, args: args::Run) -> Result<Exit, CliE
         return admit(context, &journal, started).await;
     }
     let work = Work::Begin(Box::new(started));
-    drive(context, config, journal, args.script.as_deref(), work).await
+    let begun = Begun {
+        work,
+        remote: args.traceparent,
+        script: args.script.as_deref(),
+    };
+    drive(context, config, journal, begun).await
 }
 
 /// Begins a session durably, and leaves it to a later `resume`. That is its first run, and none
@@ -73,7 +78,7 @@ async fn admit(
 pub(super) async fn resume(
     context: &Context,
     id: &SessionId,
-    script: Option<&Path>,
+    args: &args::Resume,
 ) -> Result<Exit, CliError> {
     let config = context.config()?;
     let journal = match Journal::for_host(&config.data_dir, context.watch.clone()) {
@@ -83,8 +88,12 @@ pub(super) async fn resume(
         }
         Err(error) => return Err(error),
     };
-    let work = Work::GoOn(id.clone());
-    drive(context, config, journal, script, work).await
+    let begun = Begun {
+        work: Work::GoOn(id.clone()),
+        remote: args.traceparent.clone(),
+        script: args.script.as_deref(),
+    };
+    drive(context, config, journal, begun).await
 }
 
 /// The session's lease, when another host works in the data directory: the answer to "who?".
@@ -103,14 +112,25 @@ async fn who_has_it(config: &Config, id: &SessionId) -> Option<CliError> {
     Some(CliError::new(Reason::SessionLeased, message))
 }
 
+/// A session to run, and for whom.
+struct Begun<'a> {
+    work: Work,
+    remote: Option<TraceContext>,
+    script: Option<&'a Path>,
+}
+
 /// One session on a host of its own, to the end of its run or of the host.
 async fn drive(
     context: &Context,
     config: Config,
     journal: Journal,
-    script: Option<&Path>,
-    work: Work,
+    begun: Begun<'_>,
 ) -> Result<Exit, CliError> {
+    let Begun {
+        work,
+        remote,
+        script,
+    } = begun;
     let grace = config.grace;
     let session = work.session().clone();
     let (watch, shutdown) = (context.watch.clone(), context.shutdown.clone());
@@ -118,7 +138,7 @@ async fn drive(
         Host::new(journal, config, Voice::Configured(script), watch, shutdown)?,
         1,
     );
-    crew.begin(work);
+    crew.begin_for(work, remote);
     let mut result = crew.next().await.map(settled);
     let mut steps = Vec::new();
     let left = crew

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use stoplog_model::SessionId;
+use stoplog_model::{SessionId, TraceContext};
 use tokio::task::{Id, JoinSet};
 
 use super::{Host, Ran, Work};
@@ -51,9 +51,16 @@ impl Crew {
 
     /// Puts a session to work.
     pub(crate) fn begin(&mut self, work: Work) {
+        self.begin_for(work, None);
+    }
+
+    /// The same, for somebody whose span the run belongs below.
+    pub(crate) fn begin_for(&mut self, work: Work, remote: Option<TraceContext>) {
         let session = work.session().clone();
         let host = self.host.clone();
-        let task = self.tasks.spawn(async move { host.work(work).await });
+        let task = self
+            .tasks
+            .spawn(async move { host.work(work, remote).await });
         self.at_work.insert(task.id(), session);
     }
 

@@ -144,6 +144,7 @@ async fn run_unbounded(
         let spec = RunSpec {
             trace_id: new_trace_id()?,
             host: holder(),
+            remote: None,
         };
         let Some(approval) = driver.run(&session, spec).await?.approval else {
             break;
@@ -264,6 +265,7 @@ impl Runner for WithoutProbe {
             result: Ok(Returned::Finding(Finding::Unknown { why })),
             log: String::new(),
             annotations: Vec::new(),
+            spans: Vec::new(),
         }
     }
 }

@@ -156,6 +156,7 @@ fn run(session: &str, n: u32) -> Event {
         resumed_from: (n > 1).then(|| trace(session, n - 1)),
         at_iteration: 1,
         after_crash: n > 1,
+        remote: None,
     })
 }
 
@@ -217,6 +218,7 @@ fn observed(iteration: u32) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: vec![],
+        spans: vec![],
     })
 }
 

@@ -1,12 +1,13 @@
 //! What a span says about a call or a turn: taken from the fold, redacted as it is made.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use stoplog_journal::codec;
-use stoplog_model::event::{CallResult, Observed};
+use stoplog_model::event::{CallResult, IntentRecorded, Observed};
 use stoplog_model::outcome::Disposition;
 use stoplog_model::session::{CallState, Session};
+use stoplog_model::tool_span::{self, ANNOTATIONS_KEYWORD, SPANS_KEYWORD};
 use stoplog_model::turn::{FailureClass, Turn};
-use stoplog_model::{UsdMicros, disclosure};
+use stoplog_model::{ToolSpan, UsdMicros, disclosure};
 
 use crate::span::{Detail, LlmCall, ToolCall, ToolStatus, dollars};
 
@@ -18,7 +19,7 @@ pub(super) fn llm_call(turn: &Turn, failure: Option<FailureClass>) -> Detail {
     let window = Some(turn.context_window_tokens).filter(|tokens| *tokens > 0);
     Detail::LlmCall(LlmCall {
         model_id: turn.model_id.clone(),
-        model_version: turn.model_version.clone(),
+        model_version: plain_word(&turn.model_version),
         prompt_version_hash: turn.prompt_version_hash.clone(),
         input_tokens: turn.input_tokens,
         output_tokens: turn.output_tokens,
@@ -31,9 +32,24 @@ pub(super) fn llm_call(turn: &Turn, failure: Option<FailureClass>) -> Detail {
         cost_usd_micros: cost,
         price_version: turn.price_version.clone(),
         finish_reason: turn.finish,
-        finish_reason_raw: turn.finish_raw.clone(),
+        finish_reason_raw: plain_word(&turn.finish_raw),
         failure,
     })
+}
+
+/// What stands in the place of a name that nobody has decided on.
+pub(super) const UNDECIDED: &str = "[undecided]";
+
+/// Longest word of a provider that is shown: a version or a reason, and no text.
+const MAX_WORD_CHARS: usize = 128;
+
+/// A provider's word if it is one; its answers are not trusted, and a text may be anybody's.
+fn plain_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/".contains(c);
+    match word.len() <= MAX_WORD_CHARS && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => UNDECIDED.to_owned(),
+    }
 }
 
 fn args_redacted(session: &Session, call: &CallState, key: &str) -> Value {
@@ -68,13 +84,10 @@ pub(super) fn observed_call(
             None => error.code.as_str().to_owned(),
         }),
     };
-    let annotations = match observed.disposition {
-        Disposition::Replayed => Map::new(),
-        _ => observed
-            .annotations
-            .iter()
-            .map(|(n, v)| (n.clone(), json!(v)))
-            .collect(),
+    let annotations = match disposition {
+        // They are told once, by the run that saw them.
+        "replayed" => Map::new(),
+        _ => annotations(session, call, &observed.annotations),
     };
     Detail::ToolCall(ToolCall {
         result_status,
@@ -84,6 +97,48 @@ pub(super) fn observed_call(
         annotations,
         ..call_without_end(session, call, &observed.key)
     })
+}
+
+/// A part of a call.
+pub(super) fn tool_span(session: &Session, call: &CallState, span: &ToolSpan) -> Detail {
+    let pin = session.pin(&call.call.tool);
+    let is_listed = pin.is_some_and(|pin| {
+        tool_span::is_listed(&pin.contract.output_schema, SPANS_KEYWORD, &span.name)
+    });
+    Detail::ToolSpan {
+        name: match is_listed {
+            true => span.name.clone(),
+            false => UNDECIDED.to_owned(),
+        },
+        tool_name: tool_name(session, call),
+        blast_radius_class: pin.map_or(4, |p| p.class.number()),
+        annotations: annotations(session, call, &span.annotations),
+    }
+}
+
+/// Annotations as the tool's schema lets them be seen. Of the others neither name nor value is: both
+/// are the tool's text, and may be anybody's.
+fn annotations(
+    session: &Session,
+    call: &CallState,
+    given: &[(String, String)],
+) -> Map<String, Value> {
+    let pin = session.pin(&call.call.tool);
+    let mut shown = Map::new();
+    let mut hidden: u64 = 0;
+    for (name, value) in given {
+        let is_listed = pin.is_some_and(|pin| {
+            tool_span::is_listed(&pin.contract.output_schema, ANNOTATIONS_KEYWORD, name)
+        });
+        match is_listed {
+            true => drop(shown.insert(name.clone(), Value::from(value.as_str()))),
+            false => hidden += 1,
+        }
+    }
+    if hidden > 0 {
+        shown.insert(UNDECIDED.to_owned(), Value::from(hidden));
+    }
+    shown
 }
 
 /// A call that has not ended: it runs, or its host died in it.
@@ -112,20 +167,36 @@ pub(super) fn parked_call(session: &Session, call: &CallState) -> Detail {
     })
 }
 
-/// The key of the call's first effect; empty if it has none yet.
+/// The key of the call; empty before its first effect.
 fn first_key(call: &CallState) -> String {
     let first = call.effects.first();
-    first.map(|e| e.intent.key.clone()).unwrap_or_default()
+    first.map(|e| key_of_call(&e.intent)).unwrap_or_default()
 }
 
-/// What is known of a call before it ends. Of a tool that nobody knows, the name is the model's own
-/// text and is not shown, and it counts as the worst.
+/// The key of an effect without its label: a label is the tool's text, and nobody has decided who may
+/// see it.
+pub(super) fn key_of_call(intent: &IntentRecorded) -> String {
+    let key = intent.key.as_str();
+    let own = key
+        .strip_suffix(intent.label.as_str())
+        .and_then(|key| key.strip_suffix('.'));
+    own.filter(|_| !intent.label.is_empty())
+        .unwrap_or(key)
+        .to_owned()
+}
+
+/// Of a tool that nobody knows, the name is the model's own text and is not shown.
+pub(super) fn tool_name(session: &Session, call: &CallState) -> String {
+    let pin = session.pin(&call.call.tool);
+    let name = pin.map_or(codec::UNKNOWN_TOOL, |p| p.contract.name.as_str());
+    name.to_owned()
+}
+
+/// What is known of a call before it ends. A tool that nobody knows counts as the worst.
 fn call_without_end(session: &Session, call: &CallState, key: &str) -> ToolCall {
     let pin = session.pin(&call.call.tool);
     ToolCall {
-        tool_name: pin
-            .map_or(codec::UNKNOWN_TOOL, |p| p.contract.name.as_str())
-            .to_owned(),
+        tool_name: tool_name(session, call),
         tool_version: pin.map(|p| p.contract.version.clone()).unwrap_or_default(),
         args_redacted: args_redacted(session, call, key),
         result_status: ToolStatus::Running,

@@ -1,7 +1,9 @@
 //! What is not over: as it looks while it runs, when its host is dead, and when the next run finds
 //! it. Never a success.
 
-use super::{SpanMaker, approval_id, asked, detail, parked_id, step_id, tool_id};
+use stoplog_model::SpanId;
+
+use super::{SpanMaker, approval_id, asked, detail, parked_id};
 use crate::span::{Decision, Outcome, Span, StepStatus};
 
 /// What became of a run that has no end.
@@ -42,7 +44,7 @@ impl SpanMaker {
                 let time = (from_ms, self.last_at_ms.saturating_sub(from_ms));
                 self.emit(
                     &mut open,
-                    (id, Some(step_id(trace, step))),
+                    (id, Some(SpanId::of_step(trace, step))),
                     step,
                     time,
                     detail,
@@ -81,7 +83,10 @@ impl SpanMaker {
             }
             let from_ms = call.started_at_ms.unwrap_or(run.began_ms);
             let trace = &run.started.trace_id;
-            let ids = (tool_id(trace, position), Some(step_id(trace, run.step)));
+            let ids = (
+                SpanId::of_call(trace, position),
+                Some(SpanId::of_step(trace, run.step)),
+            );
             let latency_ms = self.last_at_ms.saturating_sub(from_ms);
             let detail = detail::open_call(session, call, fate == Fate::Runs);
             self.emit(made, ids, run.step, (from_ms, latency_ms), detail);

@@ -1,4 +1,5 @@
-//! Annotates without end, with long names and values, and with what a terminal would obey.
+//! Annotates and begins spans without end, with long names and values, and with what a terminal would
+//! obey.
 
 use far::Act;
 use stoplog_sdk::prelude::*;
@@ -18,6 +19,8 @@ fn annotator(_: Act) -> Result<Nothing, ToolError> {
     let long = "\u{1b}[2J".repeat(4_096);
     for i in 0..ANNOTATIONS {
         context::annotate(&format!("{i}{long}"), &long);
+        let span = context::span(&format!("{i}{long}"));
+        span.annotate(&long, &long);
     }
     Ok(Nothing { zero: 0 })
 }

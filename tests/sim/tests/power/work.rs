@@ -272,6 +272,7 @@ pub(crate) fn run_started() -> Event {
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     })
 }
 

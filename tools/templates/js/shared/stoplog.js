@@ -4,11 +4,39 @@
 // component is built, so a field without a disclosure or a key that names no field is an error
 // of the build, not of a call.
 
-import { log as write } from "stoplog:tool/context@0.1.0";
+import { Span, annotate as put, log as write } from "stoplog:tool/context@0.1.0";
 
 /** Writes to the call's log: "debug", "info", "warn" or "error". */
 export function log(message, level = "info") {
   write(level, String(message));
+}
+
+/**
+ * Puts a name and a value on the call's span. Traces show it if the tool lists the name, as in
+ * `annotations: ["region"]`, and hide it if not.
+ */
+export function annotate(name, value) {
+  put(name, String(value));
+}
+
+/**
+ * A part of the call, as a span of its own, which the host times: `span("lookup", (s) => ...)`, or
+ * with an async function. Traces show its name if the tool lists it, as in `spans: ["lookup"]`. It
+ * takes annotations: `s.annotate("rows", 3)`.
+ */
+export function span(name, act) {
+  const part = new Span(name);
+  const handle = { annotate: (name, value) => part.annotate(name, String(value)) };
+  let result;
+  try {
+    result = act(handle);
+    if (typeof result?.then === "function") return result.finally(() => part.end());
+  } catch (error) {
+    part.end();
+    throw error;
+  }
+  part.end();
+  return result;
 }
 
 /** A failed call, for the model to read: `throw new ToolError("not-found", "no order 4711")`. */
@@ -136,6 +164,12 @@ export function read(spec) {
   return { about: about(spec), readTool: { call: (input) => reading(spec.call, input) } };
 }
 
+/** At the root of the output schema: what an answer may say, and what traces may show. */
+function lists(spec) {
+  const given = ["claims", "annotations", "spans"].filter((name) => spec[name]);
+  return Object.fromEntries(given.map((name) => [`x-${name}`, spec[name]]));
+}
+
 /** The export `about`. Everything in it is made now, while the component is built. */
 export function about(spec, owed = []) {
   for (const name of ["name", "description", "input", "output", "call", ...owed]) {
@@ -152,7 +186,7 @@ export function about(spec, owed = []) {
     version: spec.version ?? "0.1.0",
     description: spec.description,
     inputSchema: JSON.stringify(input),
-    outputSchema: JSON.stringify(objectSchema(spec.output)),
+    outputSchema: JSON.stringify({ ...objectSchema(spec.output), ...lists(spec) }),
     key: spec.key && { template: spec.key, scope: spec.scope ?? "session" },
     keepsKeys: spec.keepsKeys ?? false,
     settlesWithinMs: spec.settlesWithinMs ?? 0,

@@ -5,6 +5,7 @@ component is built, so a field without a disclosure or a key that names no field
 build, not of a call. Outside a component all of it can be imported, for unit tests.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -53,6 +54,30 @@ def log(message, level="info"):
     """Writes to the call's log: debug, info, warn or error."""
     if context is not None:
         context.log(context.Level[level.upper()], str(message))
+
+
+def annotate(name, value):
+    """Puts a name and a value on the call's span. Traces show it if the tool lists the name, as in
+    `@read(..., annotations=["region"])`, and hide it if not."""
+    if context is not None:
+        context.annotate(name, str(value))
+
+
+@contextlib.contextmanager
+def span(name):
+    """A part of the call, as a span of its own, which the host times: `with span("lookup") as put: ...`.
+
+    Traces show its name if the tool lists it, as in `@read(..., spans=["lookup"])`. It takes
+    annotations: `put("rows", 3)`.
+    """
+    if context is None:
+        yield lambda name, value: None
+        return
+    part = context.Span(name)
+    try:
+        yield lambda name, value: part.annotate(name, str(value))
+    finally:
+        part.end()
 
 
 class _Log(io.TextIOBase):
@@ -338,6 +363,10 @@ class _Tool:
             "egress": [],
             "secrets": [],
         }
+        lists = ("claims", "annotations", "spans")
+        shown = {f"x-{name}": facts.pop(name) for name in lists if name in facts}
+        if shown:
+            self.contract["output_schema"] = json.dumps(_object_schema(self.output) | shown)
         template, scope = facts.pop("key", None), facts.pop("scope", "session")
         unknown = facts.keys() - self.contract.keys()
         if unknown:
