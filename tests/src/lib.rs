@@ -15,6 +15,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub mod otlp;
 pub mod soak;
 
 /// Where the guests of the tests lie, as the build script says.
@@ -30,6 +31,8 @@ pub struct Bins {
     pub host: &'static str,
     /// The far side.
     pub far_side: &'static str,
+    /// The collector.
+    pub receiver: &'static str,
 }
 
 /// Names the binaries from a test.
@@ -39,6 +42,7 @@ macro_rules! bins {
         $crate::Bins {
             host: env!("CARGO_BIN_EXE_stoplog-under-test"),
             far_side: env!("CARGO_BIN_EXE_far-side"),
+            receiver: env!("CARGO_BIN_EXE_otlp-receiver"),
         }
     };
 }

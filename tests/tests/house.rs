@@ -177,7 +177,17 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("cel", &["stoplog-policy"]),
     ("jsonschema", &["stoplog-dispatch"]),
     // In the product it is the far side of `tool test`, on loopback.
-    ("axum", &["nimbus-pay", "stoplog", "stoplog-bench"]),
+    (
+        "axum",
+        &["nimbus-pay", "stoplog", "stoplog-tests", "stoplog-bench"],
+    ),
+    // The messages of OTLP: made in one crate, read by the tests' collector.
+    (
+        "opentelemetry-proto",
+        &["stoplog-telemetry", "stoplog-tests"],
+    ),
+    ("prost", &["stoplog-telemetry", "stoplog-tests"]),
+    ("tonic", &["stoplog-tests"]),
     // A host of `tool test` kills itself: without unsafe code.
     ("rustix", &["stoplog"]),
     ("wit-bindgen", &["stoplog-sdk"]),

@@ -7,6 +7,7 @@ mod claims;
 mod limits;
 mod retention;
 mod secrets;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::error::CliError;
 pub use retention::Kept;
 pub(crate) use retention::parse_age;
 pub use secrets::SecretSource;
+pub use telemetry::{CollectorConfig, HeaderValue, TelemetryConfig};
 
 /// Where a host keeps its data if nobody says otherwise, beside the configuration.
 const DEFAULT_DATA_DIR: &str = "data";
@@ -55,6 +57,8 @@ struct File {
     retention: retention::Section,
     #[serde(default)]
     limits: limits::Section,
+    #[serde(default)]
+    telemetry: telemetry::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -173,6 +177,8 @@ pub struct Config {
     pub claims: ClaimRules,
     /// Grants by tool.
     pub grants: BTreeMap<String, Vec<Grant>>,
+    /// Where spans go beside the trace store (`[telemetry]`).
+    pub telemetry: TelemetryConfig,
     /// Where the values of secrets are, by the secret's name.
     pub secrets: BTreeMap<String, SecretSource>,
 }
@@ -233,6 +239,7 @@ impl Config {
             claims: file.claims.check(&source)?,
             grants: grants(&source, &file.grant)?,
             secrets: secrets::check(&source, base, file.secrets)?,
+            telemetry: file.telemetry.check(&source, base)?,
         })
     }
 }

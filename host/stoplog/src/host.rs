@@ -9,6 +9,7 @@
 mod closing;
 mod crew;
 mod edges;
+mod exporting;
 mod journal;
 mod projection;
 mod wiring;
@@ -23,7 +24,8 @@ use stoplog_model::session::Status;
 use stoplog_model::{Reason, SessionId, TraceContext};
 use tokio_util::sync::CancellationToken;
 
-use self::projection::Projection;
+use self::exporting::Collecting;
+use self::projection::{Projection, Sinks};
 use crate::config::Config;
 use crate::error::CliError;
 
@@ -91,9 +93,19 @@ impl Host {
         watch: Arc<dyn Watch>,
         shutdown: CancellationToken,
     ) -> Result<Host, CliError> {
+        let sinks = Sinks {
+            file: config
+                .telemetry
+                .spans_file
+                .map(|r| (journal.data.spans(), r)),
+            collector: match &config.telemetry.collector {
+                Some(collector) => Some(Collecting::new(collector)?),
+                None => None,
+            },
+        };
         let (driver, tools) = wiring::driver(config, &journal.data, voice)?;
         let (store, nudge) = (journal.store.clone(), journal.nudge.clone());
-        let projection = Projection::begin(&journal.data, store, nudge);
+        let projection = Projection::begin(&journal.data, store, nudge, sinks);
         Ok(Host {
             journal,
             projection: Mutex::new(projection),
@@ -162,13 +174,11 @@ impl Host {
     }
 
     async fn take_over(&self, id: &SessionId) -> Result<Arc<SessionJournal>, CliError> {
-        let Some((records, known)) = load(&*self.journal.store, id).await? else {
+        let Some((_, known)) = load(&*self.journal.store, id).await? else {
             let message = format!("there is no session {id}");
             return Err(CliError::new(Reason::SessionNotFound, message));
         };
         if known.status() == Status::Ended {
-            // A host that died right behind the last commit has left the last spans unwritten.
-            self.journal.prime(&records)?;
             let message = format!("session {id} has its answer already");
             return Err(CliError::new(Reason::SessionEnded, message));
         }

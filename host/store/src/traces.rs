@@ -233,7 +233,11 @@ impl TraceStore for TraceDb {
         self.query(move |c| read::place_of(c, &span_id)).await
     }
 
-    async fn sent(&self, sink: &str) -> Result<u64, TraceError> {
+    async fn last_place(&self) -> Result<u64, TraceError> {
+        self.query(|c| read::number(c, "last_place")).await
+    }
+
+    async fn sent(&self, sink: &str) -> Result<Option<u64>, TraceError> {
         let sink = sink.to_owned();
         self.query(move |c| read::sent(c, &sink)).await
     }

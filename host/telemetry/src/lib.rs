@@ -5,7 +5,8 @@
 //!   give the same spans with the same ids, so whatever holds spans can be rebuilt.
 //! * [`Projector`] follows the journal and fills a [`TraceStore`], which people ask; what is not
 //!   over yet is in there too, and is never a success.
-//! * [`JsonlSink`] writes them as lines with the literal field names of requirements 28 to 34.
+//! * [`otlp`] sends them to a collector, with the names of OpenTelemetry's conventions.
+//! * [`Jsonl`] writes them as lines with the literal field names of requirements 28 to 34.
 //!
 //! Redaction happens when a span is made (requirement 60): what `x-disclosure` hides never
 //! reaches a sink. A call whose host died has a span too: the next run makes it.
@@ -13,12 +14,15 @@
 mod jsonl;
 mod maker;
 mod makers;
+pub mod otlp;
 mod projector;
 mod row;
 mod span;
+#[cfg(test)]
+mod tests;
 mod traces;
 
-pub use jsonl::JsonlSink;
+pub use jsonl::{Jsonl, JsonlError, Rotation};
 pub use maker::{SpanMaker, spans};
 pub use projector::{Bounds, ProjectError, Projector, Stepped};
 pub use row::SpanRow;

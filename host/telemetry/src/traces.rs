@@ -137,8 +137,11 @@ pub trait TraceStore: Send + Sync {
     /// The place of a span that is over.
     async fn place_of(&self, span_id: &str) -> Result<Option<u64>, TraceError>;
 
-    /// How far somebody who sends spans on has got: a place, 0 for nobody's.
-    async fn sent(&self, sink: &str) -> Result<u64, TraceError>;
+    /// The highest place that was ever given.
+    async fn last_place(&self) -> Result<u64, TraceError>;
+
+    /// How far somebody who sends spans on has got: a place; none if nobody of that name has begun.
+    async fn sent(&self, sink: &str) -> Result<Option<u64>, TraceError>;
 
     /// Notes how far somebody has got.
     async fn note_sent(&self, sink: &str, place: u64) -> Result<(), TraceError>;

@@ -43,9 +43,8 @@ pub(crate) fn host(
     spans: bool,
 ) -> anyhow::Result<(Arc<Host>, std::path::PathBuf)> {
     let file = bench.fresh_file(tag);
-    let spans = spans.then(|| file.with_extension("spans.jsonl"));
     let store = rows::on_disk(&file)?;
-    let host = Host::new(&bench.parts, store, spans.as_deref())?;
+    let host = Host::new(&bench.parts, store, spans.then_some(file.as_path()))?;
     Ok((Arc::new(host), file))
 }
 
@@ -196,7 +195,7 @@ pub(crate) async fn spans(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
         let name = format!("write calls a second with spans, {sessions} sessions");
         measures.push(
             Measure::beside(name, "/s", compared, Goal::Stated)
-                .noted("the floor is the same host without the sink of spans"),
+                .noted("the floor is the same host without projector and file of spans"),
         );
     }
     Ok(measures)

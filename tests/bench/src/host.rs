@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
@@ -17,7 +17,8 @@ use stoplog_model::port::{Clock, Unwatched};
 use stoplog_model::{SessionId, Tenant, TraceId};
 use stoplog_policy::ApprovalRules;
 use stoplog_sandbox::Sandbox;
-use stoplog_telemetry::JsonlSink;
+use stoplog_store::{SqliteStore, TraceDb};
+use stoplog_telemetry::{Bounds, Jsonl, Projector, Rotation};
 use tokio::sync::Barrier;
 
 use crate::paced::{PACE, Pace, Paced, Round};
@@ -81,25 +82,63 @@ pub(crate) struct Host {
     store: Arc<dyn Store>,
     listeners: Vec<Arc<dyn OnCommit>>,
     counter: AtomicU64,
+    _following: Option<Following>,
+}
+
+/// Follows the journal as the command's thread does, until it is dropped.
+struct Following(Arc<AtomicBool>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Trace store and file of spans beside a journal, brought up to date every tenth of a second.
+fn follow(journal: &Path) -> anyhow::Result<Following> {
+    let store = Arc::new(SqliteStore::open_to_read(journal)?);
+    let traces = Arc::new(TraceDb::open(&journal.with_extension("traces.db"))?);
+    let lines = journal.with_extension("spans.jsonl");
+    let mut lines = Jsonl::new(traces.clone(), &lines, Rotation::default());
+    let mut projector = Projector::new(store, traces, Bounds::default());
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = over.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            while !is_over.load(Ordering::Relaxed) {
+                let caught_up = projector.catch_up().await;
+                let written = lines.catch_up(SystemClock.now_ms()).await;
+                if caught_up.is_err() || written.is_err() {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        });
+    });
+    Ok(Following(over))
 }
 
 impl Host {
-    /// A host on a journal. `spans` is where the sink writes, if there is one.
+    /// A host on a journal. `spans` is the journal's file, if it is to be followed.
     pub(crate) fn new(
         parts: &Parts,
         store: Arc<dyn Store>,
         spans: Option<&Path>,
     ) -> anyhow::Result<Host> {
-        let mut listeners: Vec<Arc<dyn OnCommit>> = Vec::new();
-        if let Some(path) = spans {
-            listeners.push(Arc::new(JsonlSink::open(path)?));
-        }
+        let following = match spans {
+            Some(journal) => Some(follow(journal)?),
+            None => None,
+        };
         Ok(Host {
             driver: Driver::new(parts.dispatcher()?, Arc::new(Paced), Arc::new(SystemClock)),
             parts: parts.clone(),
             store,
-            listeners,
+            listeners: Vec::new(),
             counter: AtomicU64::new(0),
+            _following: following,
         })
     }
 

@@ -75,6 +75,7 @@ impl Runner for Tool {
             result: Ok(result),
             log: String::new(),
             annotations: Vec::new(),
+            spans: Vec::new(),
         }
     }
 }

@@ -367,5 +367,6 @@ pub fn bins_beside_this() -> anyhow::Result<Bins> {
     Ok(Bins {
         host: beside("stoplog-under-test")?,
         far_side: beside("far-side")?,
+        receiver: beside("otlp-receiver")?,
     })
 }

@@ -44,18 +44,22 @@ pub(super) fn check(
     sections: BTreeMap<String, Spanned<Section>>,
 ) -> Result<BTreeMap<String, SecretSource>, CliError> {
     let one = |(name, spanned): (String, Spanned<Section>)| {
-        let section = spanned.get_ref();
-        let found = match (&section.env, &section.file) {
-            (Some(variable), None) => SecretSource::Env(variable.clone()),
-            (None, Some(file)) => SecretSource::File(base.join(file)),
-            _ => {
-                let why = format!("[secrets.{name}] needs `env` or `file`, and not both");
-                return Err(source.at(&spanned, why));
-            }
-        };
+        let found = source_of(base, spanned.get_ref()).ok_or_else(|| {
+            let why = format!("[secrets.{name}] needs `env` or `file`, and not both");
+            source.at(&spanned, why)
+        })?;
         Ok((name, found))
     };
     sections.into_iter().map(one).collect()
+}
+
+/// The place that a section names; none if it names none, or two. Paths are relative to `base`.
+pub(super) fn source_of(base: &Path, section: &Section) -> Option<SecretSource> {
+    match (&section.env, &section.file) {
+        (Some(variable), None) => Some(SecretSource::Env(variable.clone())),
+        (None, Some(file)) => Some(SecretSource::File(base.join(file))),
+        _ => None,
+    }
 }
 
 impl SecretSource {

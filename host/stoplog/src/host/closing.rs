@@ -3,7 +3,8 @@
 //! 1. admission: no session is begun, no step taken; the driver knows by the same token;
 //! 2. calls: those under way are waited for, and each session ends its run in the journal;
 //! 3. sessions: leases are given back;
-//! 4. spans: the trace store goes on to the end of the journal, the file is synced;
+//! 4. spans: the trace store goes on to the end of the journal, the file of spans is synced, the
+//!    collector gets what it takes at once;
 //! 5. journal: the store is closed, which checkpoints SQLite's WAL, and the lock is let go.
 //!
 //! Invariant: a kill in any of them loses nothing, because none of them makes anything true. What
@@ -202,19 +203,14 @@ async fn give_back(came: &mut [Came], at_work: usize, limit: Instant) -> (u64, u
     (back, kept)
 }
 
-/// Brings the trace store to the end of the journal and lets go of it; syncs the file of spans.
+/// Brings the trace store and what hangs on it to the end of the journal, and lets go of that.
 async fn flush(host: &Host, limit: Instant) -> Result<(), String> {
-    let caught_up = match host.take_projection() {
-        Some(projection) => projection.end(limit).await,
+    match host.take_projection() {
+        Some(projection) => {
+            let ended = projection.end(limit).await;
+            ended.map_err(|why| format!("not flushed: {why}"))
+        }
         None => Ok(()),
-    };
-    let sink = host.journal.sink.clone();
-    let synced = tokio::task::spawn_blocking(move || sink.sync());
-    match timeout_at(limit, synced).await {
-        Ok(Ok(Ok(()))) => caught_up.map_err(|why| format!("not flushed: {why}")),
-        Ok(Ok(Err(error))) => Err(format!("not flushed: {error}")),
-        Ok(Err(error)) => Err(format!("not flushed: {error}")),
-        Err(_) => Err("not flushed in time; the journal brings them back".into()),
     }
 }
 
@@ -223,9 +219,7 @@ async fn close_journal(host: Arc<Host>, until: Instant) -> Result<(), String> {
     let Some(host) = Arc::into_inner(host) else {
         return Err("left open: sessions are at work".into());
     };
-    let Journal {
-        data, store, sink, ..
-    } = host.journal;
+    let Journal { data, store, .. } = host.journal;
     let mut shared = store;
     let store = loop {
         match Arc::try_unwrap(shared) {
@@ -235,7 +229,6 @@ async fn close_journal(host: Arc<Host>, until: Instant) -> Result<(), String> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };
-    drop(sink);
     // Closing waits for the writer's thread and for the disk.
     let closing = tokio::task::spawn_blocking(move || drop(store));
     let closed = timeout_at(until, closing).await;

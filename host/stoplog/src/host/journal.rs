@@ -1,13 +1,12 @@
-//! The journal of a data directory: the rows, the spans beside them, and the directory's lock.
+//! The journal of a data directory: the rows, who is woken by them, and the directory's lock.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use stoplog_journal::{Opening, SessionJournal, load};
+use stoplog_journal::{Opening, SessionJournal};
+use stoplog_model::SessionId;
 use stoplog_model::port::Watch;
-use stoplog_model::{Reason, Record, SessionId};
 use stoplog_store::{DataDir, SqliteStore};
-use stoplog_telemetry::JsonlSink;
 
 use super::edges::{SystemClock, holder};
 use super::projection::Nudge;
@@ -17,7 +16,6 @@ use crate::error::CliError;
 pub(crate) struct Journal {
     pub(crate) data: DataDir,
     pub(crate) store: Arc<SqliteStore>,
-    pub(crate) sink: Arc<JsonlSink>,
     /// Wakes who follows the journal.
     pub(crate) nudge: Arc<Nudge>,
 }
@@ -35,17 +33,9 @@ impl Journal {
 
     fn over(data: DataDir, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
         let store = Arc::new(SqliteStore::open_watched(&data.journal(), watch)?);
-        let spans = data.spans();
-        let sink = JsonlSink::open(&spans).map_err(|e| {
-            CliError::new(
-                Reason::JournalUnwritable,
-                format!("{}: {e}", spans.display()),
-            )
-        })?;
         Ok(Journal {
             data,
             store,
-            sink: Arc::new(sink),
             nudge: Arc::default(),
         })
     }
@@ -56,33 +46,19 @@ impl Journal {
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             watch,
-            listeners: vec![self.sink.clone(), self.nudge.clone()],
+            listeners: vec![self.nudge.clone()],
             holder: holder(),
             holders_are_dead: self.data.is_locked(),
         }
     }
 
-    /// Takes a session over, with its spans brought up to date.
+    /// Takes a session over.
     pub(crate) async fn open(
         &self,
         id: &SessionId,
         watch: Arc<dyn Watch>,
     ) -> Result<Arc<SessionJournal>, CliError> {
         let journal = SessionJournal::open(self.opening(watch), id).await?;
-        if let Some((records, _)) = load(&*self.store, id).await? {
-            self.prime(&records)?;
-        }
         Ok(Arc::new(journal))
-    }
-
-    /// Writes the spans that the file lacks of a session.
-    pub(crate) fn prime(&self, records: &[Record]) -> Result<(), CliError> {
-        self.sink.prime(records).map_err(|e| {
-            let spans = self.data.spans();
-            CliError::new(
-                Reason::JournalUnwritable,
-                format!("{}: {e}", spans.display()),
-            )
-        })
     }
 }

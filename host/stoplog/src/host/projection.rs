@@ -8,7 +8,7 @@
 //! woken. A trace store that is damaged is deleted by who has the data directory to itself, and made
 //! again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +16,13 @@ use stoplog_journal::{OnCommit, SessionRow};
 use stoplog_model::port::Clock;
 use stoplog_model::{Reason, Record, SessionId};
 use stoplog_store::{DataDir, SqliteStore, TraceDb, data_dir};
-use stoplog_telemetry::{Bounds, ProjectError, Projector, TraceError};
+use stoplog_telemetry::otlp::Exporter;
+use stoplog_telemetry::{Bounds, Jsonl, ProjectError, Projector, Rotation, TraceError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::edges::{SystemClock, holder};
+use super::exporting::{Collecting, Exporting};
 use crate::error::CliError;
 use crate::output;
 
@@ -60,9 +62,18 @@ impl OnCommit for Nudge {
     }
 }
 
-/// The thread of a host.
+/// Where spans go beside the trace store.
+pub(crate) struct Sinks {
+    /// The file of lines, and when it is put aside.
+    pub(crate) file: Option<(PathBuf, Rotation)>,
+    /// The collector.
+    pub(crate) collector: Option<Collecting>,
+}
+
+/// The threads of a host.
 pub(crate) struct Projection {
     orders: mpsc::UnboundedSender<oneshot::Sender<Result<(), String>>>,
+    exporting: Option<Exporting>,
 }
 
 impl Projection {
@@ -72,6 +83,7 @@ impl Projection {
         data: &DataDir,
         journal: Arc<SqliteStore>,
         nudge: Arc<Nudge>,
+        sinks: Sinks,
     ) -> Option<Projection> {
         let traces = match open(&data.traces(), data.is_locked()) {
             Ok(traces) => Arc::new(traces),
@@ -80,21 +92,44 @@ impl Projection {
                 return None;
             }
         };
-        let projector = Projector::new(journal, traces, Bounds::default());
+        let file = sinks
+            .file
+            .map(|(path, rotation)| Jsonl::new(traces.clone(), &path, rotation));
+        let projector = Projector::new(journal, traces.clone(), Bounds::default());
         let (orders, inbox) = mpsc::unbounded_channel();
+        let (hand_over, exporter) = oneshot::channel();
+        let exporting = match &sinks.collector {
+            Some(_) => Exporting::begin(exporter),
+            None => None,
+        };
+        let follower = Follower {
+            projector,
+            file,
+            nudge,
+            last_error: String::new(),
+        };
         let run = move || {
             // A runtime of its own: the host's may be gone before the last step is over.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time()
                 .build();
             match runtime {
-                Ok(runtime) => runtime.block_on(follow(projector, inbox, nudge)),
+                Ok(runtime) => runtime.block_on(async {
+                    if let Some(collector) = sinks.collector {
+                        let (wire, encoding) = collector.parts();
+                        match Exporter::begin(traces, wire, encoding).await {
+                            Ok(exporter) => drop(hand_over.send(exporter)),
+                            Err(error) => tell(&error.to_string()),
+                        }
+                    }
+                    follower.follow(inbox).await;
+                }),
                 Err(error) => tell(&error.to_string()),
             }
         };
         let thread = std::thread::Builder::new().name("stoplog-traces".into());
         match thread.spawn(run) {
-            Ok(_) => Some(Projection { orders }),
+            Ok(_) => Some(Projection { orders, exporting }),
             Err(error) => {
                 tell(&error.to_string());
                 None
@@ -102,16 +137,21 @@ impl Projection {
         }
     }
 
-    /// Goes on to the end of the journal, lets go of it, and ends. An error says why not.
+    /// Goes on to the end of the journal, lets go of it, and ends; the file of spans is on the disk,
+    /// and the collector has what it took. An error says what is left to the next host.
     pub(crate) async fn end(self, until: Instant) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         // The thread lives until its orders end.
         let _ = self.orders.send(reply);
-        match timeout_at(until, answer).await {
+        let caught_up = match timeout_at(until, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err("the thread ended early".into()),
             Err(_) => Err("not in time; the next host goes on with them".into()),
+        };
+        if let Some(exporting) = self.exporting {
+            exporting.end(until).await;
         }
+        caught_up
     }
 }
 
@@ -121,53 +161,87 @@ fn tell(why: &str) {
     ));
 }
 
-/// Follows the journal until it is told to end, or nobody can tell it any more.
-async fn follow(
-    mut projector: Projector,
-    mut inbox: mpsc::UnboundedReceiver<oneshot::Sender<Result<(), String>>>,
+/// What the thread has.
+struct Follower {
+    projector: Projector,
+    file: Option<Jsonl>,
     nudge: Arc<Nudge>,
-) {
-    let mut looked_after = false;
-    let mut last_error = String::new();
-    loop {
-        let stepped = projector.step().await;
-        if let Ok(step) = &stepped
-            && !step.is_end
-        {
-            if inbox.is_closed() && inbox.is_empty() {
-                return;
+    last_error: String,
+}
+
+impl Follower {
+    /// Follows the journal until it is told to end, or nobody can tell it any more.
+    async fn follow(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<oneshot::Sender<Result<(), String>>>,
+    ) {
+        let mut looked_after = false;
+        loop {
+            let stepped = self.projector.step().await;
+            let is_end = !matches!(&stepped, Ok(step) if !step.is_end);
+            if !is_end {
+                if inbox.is_closed() && inbox.is_empty() {
+                    return;
+                }
+                continue;
             }
-            continue;
+            // Runs that other hosts left open: once is enough, since this one has the directory.
+            if stepped.is_ok() && !looked_after {
+                looked_after = self.projector.look_after(is_ours).await.is_ok();
+            }
+            let told = match stepped {
+                Ok(_) => self.write_lines().await,
+                Err(error) => Err(error.to_string()),
+            };
+            let pause = self.pause(&told);
+            let order = tokio::select! {
+                order = inbox.recv() => Some(order),
+                () = self.nudge.0.notified(), if told.is_ok() => None,
+                () = tokio::time::sleep(pause) => None,
+            };
+            match order {
+                None => tokio::time::sleep(LINGER).await,
+                Some(None) => return,
+                Some(Some(reply)) => {
+                    let ended = self.end().await;
+                    let _ = reply.send(ended);
+                    return;
+                }
+            }
         }
-        // Runs that other hosts left open: once is enough, since this one has the directory.
-        if stepped.is_ok() && !looked_after {
-            looked_after = projector.look_after(is_ours).await.is_ok();
-        }
-        let told = stepped.map(|_| ()).map_err(|e| e.to_string());
-        let pause = match &told {
+    }
+
+    /// Writes what ended to the file of spans, if there is one.
+    async fn write_lines(&mut self) -> Result<(), String> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let written = file.catch_up(SystemClock.now_ms()).await;
+        written.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    /// How long to wait for something new; trouble is told once.
+    fn pause(&mut self, told: &Result<(), String>) -> Duration {
+        match told {
             Ok(()) => LOOK_EVERY,
             Err(error) => {
-                if *error != last_error {
+                if *error != self.last_error {
                     tell(error);
-                    last_error.clone_from(error);
+                    self.last_error.clone_from(error);
                 }
                 PAUSE
             }
-        };
-        let order = tokio::select! {
-            order = inbox.recv() => Some(order),
-            () = nudge.0.notified(), if told.is_ok() => None,
-            () = tokio::time::sleep(pause) => None,
-        };
-        match order {
-            None => tokio::time::sleep(LINGER).await,
-            Some(None) => return,
-            Some(Some(reply)) => {
-                let caught_up = projector.catch_up().await;
-                drop(projector);
-                let _ = reply.send(caught_up.map(|_| ()).map_err(|e| e.to_string()));
-                return;
-            }
+        }
+    }
+
+    /// Everything that is committed, and lets the journal go.
+    async fn end(mut self) -> Result<(), String> {
+        let caught_up = self.projector.catch_up().await;
+        caught_up.map_err(|e| e.to_string())?;
+        self.write_lines().await?;
+        match &self.file {
+            Some(file) => file.sync().await.map_err(|e| e.to_string()),
+            None => Ok(()),
         }
     }
 }

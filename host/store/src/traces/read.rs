@@ -106,10 +106,8 @@ pub(super) fn place_of(c: &Connection, span_id: &str) -> rusqlite::Result<Option
     Ok(found.flatten())
 }
 
-pub(super) fn sent(c: &Connection, sink: &str) -> rusqlite::Result<u64> {
-    let found = c
-        .prepare_cached("SELECT place FROM sinks WHERE name = ?1")?
+pub(super) fn sent(c: &Connection, sink: &str) -> rusqlite::Result<Option<u64>> {
+    c.prepare_cached("SELECT place FROM sinks WHERE name = ?1")?
         .query_row([sink], |r| r.get(0))
-        .optional()?;
-    Ok(found.unwrap_or(0))
+        .optional()
 }

@@ -16,6 +16,8 @@ use stoplog_model::{Call, Digest, Position, SessionId, Tenant, ToolName, TraceId
 use stoplog_telemetry::{Bounds, Projector, Scope, TraceError, TraceStore};
 use tempfile::TempDir;
 
+mod sinks;
+
 use super::TraceDb;
 use crate::SqliteStore;
 
@@ -510,7 +512,7 @@ async fn an_older_file_is_brought_up_to_date_and_a_newer_one_left_alone() {
         places(again.finished(0, 99).await.expect("finished")),
         before
     );
-    assert_eq!(again.sent("otlp").await, Ok(3));
+    assert_eq!(again.sent("otlp").await, Ok(Some(3)));
     let c = scene.sql("traces.db");
     let others: u32 = c
         .query_row("SELECT count(*) FROM spans WHERE tool = 'other'", [], |r| {
