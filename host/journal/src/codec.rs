@@ -7,8 +7,8 @@ use stoplog_model::{Class, Record, SessionId, disclosure};
 
 use crate::chain;
 use crate::store::{
-    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Link, OpenIntentRow, Reading, Row, SnapshotRow,
-    StoreError,
+    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Link, OpenIntentRow, Reading, Row,
+    SNAPSHOT_FORMAT, SnapshotRow, StoreError,
 };
 
 /// Longest result summary, in characters: it is for a list.
@@ -124,7 +124,7 @@ pub fn freeze(session: &Session, chain: Link) -> Result<SnapshotRow, StoreError>
         .map_err(|e| StoreError::Unwritable(format!("snapshot at {}: {e}", session.last_seq)))?;
     Ok(SnapshotRow {
         seq: session.last_seq,
-        format: FORMAT,
+        format: SNAPSHOT_FORMAT,
         chain,
         seal: chain::seal(&chain, &body),
         body,
@@ -134,7 +134,7 @@ pub fn freeze(session: &Session, chain: Link) -> Result<SnapshotRow, StoreError>
 /// The session of a snapshot and of the session's first row. None for a snapshot that is damaged
 /// or written by another version: the events say the same.
 pub fn thaw(first: &Row, snapshot: &SnapshotRow) -> Result<Option<Session>, StoreError> {
-    if snapshot.format != FORMAT || !chain::is_sealed(snapshot) {
+    if snapshot.format != SNAPSHOT_FORMAT || !chain::is_sealed(snapshot) {
         return Ok(None);
     }
     let Event::SessionStarted(started) = decode(first)?.event else {

@@ -15,7 +15,7 @@
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use stoplog_model::event::{Event, IntentRecorded, Observed, SessionStarted};
+use stoplog_model::event::{Event, IntentRecorded, ModelAsked, Observed, SessionStarted};
 use stoplog_model::port::{Moment, Stage};
 use stoplog_model::session::IllegalEvent;
 use stoplog_model::turn::Turn;
@@ -37,6 +37,11 @@ pub const SNAPSHOT_EVERY_EVENTS: u64 = 256;
 /// How long a turn may wait for a commit to join, milliseconds. A call that takes longer must not
 /// keep an answer that was paid for from the disk.
 pub const TURN_LINGER_MS: u64 = 250;
+
+/// How long a request to a model provider may be under way before it is on disk that it was made,
+/// milliseconds. No model answers sooner, and a script makes no request: the commit is in nobody's
+/// way. A host that is killed within it has asked off the record.
+pub const ASK_LINGER_MS: u64 = 50;
 
 /// How long an outcome may wait for the observation's commit, milliseconds. A tool that computes
 /// on after its answer must not keep the outcome from the disk for longer.
@@ -243,6 +248,12 @@ impl SessionJournal {
     pub async fn append(&self, events: Vec<Event>) -> Result<(), JournalError> {
         let ticket = self.hand_over(events);
         self.commit_through(ticket).await
+    }
+
+    /// Takes note of a request to a model provider, which leaves next. It waits a moment for a
+    /// commit to join.
+    pub fn ask(self: &Arc<Self>, asked: ModelAsked) {
+        self.stage_for(Event::ModelAsked(asked), ASK_LINGER_MS);
     }
 
     /// Takes a turn. It is durable before, or in the same commit as, anything that it causes.

@@ -126,6 +126,7 @@ fn describe(span: &Span) -> String {
             what,
             attempt,
             error,
+            ..
         } => {
             format!("retry {what}  attempt {attempt}  {error}  {ms} ms")
         }

@@ -11,11 +11,11 @@
 use serde_json::{Map, Value, json};
 use stoplog_journal::codec;
 use stoplog_model::event::{
-    ApprovalDecided, CallResult, Event, ModelFailed, Observed, RunEnded, RunStarted,
+    ApprovalDecided, CallResult, Event, ModelAsked, ModelFailed, Observed, RunEnded, RunStarted,
 };
 use stoplog_model::outcome::Disposition;
 use stoplog_model::session::{CallState, IllegalEvent, Session};
-use stoplog_model::turn::{FailedAttempt, Turn};
+use stoplog_model::turn::{FailedAttempt, FailureClass, Turn};
 use stoplog_model::{Position, Record, SpanId, TraceId, UsdMicros, disclosure};
 
 use crate::span::{Common, Detail, Span, StepStatus, ToolStatus, dollars};
@@ -62,8 +62,13 @@ impl SpanMaker {
             self.session = Some(Session::begin(record)?);
             return Ok(Vec::new());
         };
+        let unanswered = match &record.event {
+            Event::RunStarted(_) | Event::RunEnded(_) => session.unanswered().to_vec(),
+            _ => Vec::new(),
+        };
         session.apply(record)?;
         let mut made = Vec::new();
+        self.gave_up(&unanswered, record.at_ms, &mut made);
         match &record.event {
             Event::RunStarted(started) => self.run_started(started, record.at_ms, &mut made),
             Event::TurnTaken(turn) => self.turn(turn, &mut made),
@@ -222,6 +227,7 @@ impl SpanMaker {
     fn model_failed(&mut self, failed: &ModelFailed, made: &mut Vec<Span>) {
         let step = failed.iteration.saturating_sub(1);
         if let Some(run) = &mut self.run {
+            run.cost += failed.attempts.iter().map(|a| a.cost).sum();
             run.step = step;
             run.step_open = true;
             run.step_began_ms = failed
@@ -230,6 +236,30 @@ impl SpanMaker {
                 .map_or(self.last_at_ms, |a| a.started_at_ms);
         }
         self.retries(&failed.attempts, &failed.model_id, step, made);
+    }
+
+    /// Requests to the model that nobody reads the answer of: the host died, or was told to stop.
+    fn gave_up(&mut self, unanswered: &[ModelAsked], at_ms: u64, made: &mut Vec<Span>) {
+        let Some(last) = unanswered.last() else {
+            return;
+        };
+        let mut attempts: Vec<FailedAttempt> =
+            unanswered.iter().filter_map(|a| a.after.clone()).collect();
+        attempts.push(FailedAttempt {
+            failure: FailureClass::ProviderTransient,
+            message: String::new(),
+            started_at_ms: self.last_at_ms.min(at_ms),
+            latency_ms: 0,
+            cost: last.cost,
+            cost_is_estimated: true,
+        });
+        let step = last.iteration.saturating_sub(1);
+        if let Some(run) = &mut self.run {
+            run.cost += Session::cost_of(unanswered);
+            run.step = step;
+            run.step_open = true;
+        }
+        self.retries(&attempts, &last.model_id, step, made);
     }
 
     fn retries(&self, attempts: &[FailedAttempt], model: &str, step: u32, made: &mut Vec<Span>) {
@@ -243,6 +273,8 @@ impl SpanMaker {
                 attempt: n,
                 // The provider's own words stay in the journal.
                 error: failed.failure.as_str(),
+                cost_usd: dollars(failed.cost),
+                cost_usd_micros: failed.cost,
             };
             let ids = (id, Some(step_id(&run.started.trace_id, step)));
             self.emit(
@@ -311,6 +343,8 @@ impl SpanMaker {
                 what: format!("effect under {}", effect.intent.key),
                 attempt,
                 error: "the attempt before was in doubt".into(),
+                cost_usd: 0.0,
+                cost_usd_micros: UsdMicros(0),
             };
             let ids = (id, Some(tool_id(&run.started.trace_id, position)));
             let step = position.step_index();

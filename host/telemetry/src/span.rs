@@ -117,6 +117,10 @@ pub enum Detail {
         attempt: u32,
         /// Why it failed.
         error: String,
+        /// What it cost all the same, in dollars; part of the cost of the turn that came of it.
+        cost_usd: f64,
+        /// The same, exact.
+        cost_usd_micros: UsdMicros,
     },
     /// A person was asked.
     HitlApproval {
