@@ -164,7 +164,16 @@ const OWNERS: &[(&str, &[&str])] = &[
         "clap",
         &["stoplog", "nimbus-pay", "stoplog-tests", "stoplog-bench"],
     ),
-    ("toml", &["stoplog", "stoplog-http-template", "nimbus-pay"]),
+    // Configuration, templates, and tables of prices.
+    (
+        "toml",
+        &[
+            "stoplog",
+            "stoplog-http-template",
+            "stoplog-llm",
+            "nimbus-pay",
+        ],
+    ),
     ("cel", &["stoplog-policy"]),
     ("jsonschema", &["stoplog-dispatch"]),
     // In the product it is the far side of `tool test`, on loopback.

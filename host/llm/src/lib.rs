@@ -35,7 +35,7 @@ use stoplog_model::{Call, Digest, SessionId};
 pub use backoff::{Backoff, MAX_ATTEMPTS, MAX_RETRY_AFTER};
 pub use one_call::OneCall;
 pub use openai::{OpenAi, OpenAiSettings, TURN_DEADLINE, TokenLimitField};
-pub use price::Price;
+pub use price::{Price, PriceTable, Priced, Usage};
 pub use scripted::Scripted;
 pub use stoplog_egress::ApiKey;
 
@@ -126,6 +126,14 @@ pub enum ConfigError {
     /// The script cannot be used.
     #[error("the script {file} cannot be used: {why}")]
     Script {
+        /// Name of the file.
+        file: String,
+        /// What is wrong, with its line where there is one.
+        why: String,
+    },
+    /// A table of prices cannot be used.
+    #[error("the prices in {file} cannot be used: {why}")]
+    Prices {
         /// Name of the file.
         file: String,
         /// What is wrong, with its line where there is one.

@@ -23,7 +23,7 @@ use stoplog_model::turn::{FailedAttempt, FailureClass, Turn};
 use url::Url;
 
 use crate::backoff::{Backoff, MAX_ATTEMPTS, retry_after};
-use crate::price::Price;
+use crate::price::{Price, Usage};
 use crate::{ConfigError, Model, ModelError, TurnRequest};
 
 /// How long one attempt may take. A long answer of a large model takes minutes; longer than this
@@ -108,15 +108,18 @@ impl OpenAi {
                     field,
                 })
         };
+        let input = price(
+            "input_usd_micros_per_million",
+            settings.input_usd_micros_per_million,
+        )?;
         let price = Price {
-            input_per_million: price(
-                "input_usd_micros_per_million",
-                settings.input_usd_micros_per_million,
-            )?,
-            output_per_million: price(
+            input,
+            output: price(
                 "output_usd_micros_per_million",
                 settings.output_usd_micros_per_million,
             )?,
+            cache_read: input,
+            cache_write: input,
         };
         let mut provider = egress.provider(settings.base_url.clone());
         if let Some(key) = settings.key.take() {
@@ -274,7 +277,11 @@ impl Model for OpenAi {
                         cache_write_tokens: 0,
                         context_window_tokens: 0,
                         price_version: String::new(),
-                        cost: self.price.cost(answer.input_tokens, answer.output_tokens),
+                        cost: self.price.cost(Usage {
+                            input_tokens: answer.input_tokens,
+                            output_tokens: answer.output_tokens,
+                            ..Usage::default()
+                        }),
                         started_at_ms,
                         latency_ms: millis(began),
                         failed_attempts,
@@ -288,6 +295,7 @@ impl Model for OpenAi {
                 started_at_ms: at_ms,
                 latency_ms: millis(since),
                 cost: UsdMicros(0),
+                cost_is_estimated: false,
             });
             match failure.again {
                 Some(asked) if tried < MAX_ATTEMPTS => {
