@@ -11,6 +11,8 @@
 //! Topology: a ReAct loop with parallel reads and chained writes. Its signature crack is the
 //! runaway iteration; here the iteration limit stops it.
 
+mod context;
+mod desk;
 mod driver;
 mod prompt;
 mod step;

@@ -253,7 +253,9 @@ impl SessionJournal {
     /// Takes note of a request to a model provider, which leaves next. It waits a moment for a
     /// commit to join.
     pub fn ask(self: &Arc<Self>, asked: ModelAsked) {
+        self.reached(Stage::ModelAsked, Moment::Before, None);
         self.stage_for(Event::ModelAsked(asked), ASK_LINGER_MS);
+        self.reached(Stage::ModelAsked, Moment::After, None);
     }
 
     /// Takes a turn. It is durable before, or in the same commit as, anything that it causes.

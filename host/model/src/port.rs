@@ -179,6 +179,9 @@ impl Hearing for Unheard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// A request to a model provider is handed to the journal, and leaves. It is durable with the
+    /// commit that comes next.
+    ModelAsked,
     /// The model's turn is handed to the journal; it is durable with the commit that comes next.
     TurnTaken,
     /// An intent is durable.
@@ -219,7 +222,8 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Stage; 17] = [
+    pub const ALL: [Stage; 18] = [
+        Stage::ModelAsked,
         Stage::TurnTaken,
         Stage::IntentDurable,
         Stage::ApprovalConsumed,

@@ -170,6 +170,8 @@ reasons! {
     IterationLimit "iteration_limit" "raise max_iterations for new sessions, or give a smaller task";
     /// The model could not be asked.
     ModelUnavailable "model_unavailable" "check the model section of stoplog.toml, and the provider";
+    /// The session has used up what it may ask of its model.
+    ModelBudgetExhausted "model_budget_exhausted" "see what it did, then raise [model.budget] in stoplog.toml and resume it, or let it be";
     /// The host was told to stop.
     ShuttingDown "shutting_down" "resume the session: `stoplog resume SESSION`, or `stoplog resume --all`";
     /// The model's answer cannot be used.

@@ -49,7 +49,9 @@ impl FinishReason {
             "model_context_window_exceeded" | "context_length_exceeded" => {
                 FinishReason::ContextExceeded
             }
-            "MALFORMED_FUNCTION_CALL" | "malformed_tool_call" => FinishReason::MalformedToolCall,
+            "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "malformed_tool_call" => {
+                FinishReason::MalformedToolCall
+            }
             "error" => FinishReason::Error,
             _ => FinishReason::Unknown,
         }

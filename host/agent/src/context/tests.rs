@@ -1,0 +1,1 @@
+//! Trimming by rule.
