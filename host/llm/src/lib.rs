@@ -31,6 +31,8 @@ mod price;
 mod remote;
 mod responses;
 mod scripted;
+#[cfg(test)]
+mod testkit;
 
 use std::sync::Arc;
 
