@@ -12,6 +12,8 @@ use stoplog_model::event::{
 use stoplog_model::port::{Clock, Hearing, Moment, Stage, Unheard};
 use stoplog_model::turn::{Admission, FailureClass};
 use stoplog_model::{ApprovalId, Position, Reason, TraceId};
+use stoplog_policy::ClaimRules;
+use stoplog_policy::claims::Unsupported;
 
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +47,7 @@ pub struct Driver {
     model: Arc<dyn Model>,
     clock: Arc<dyn Clock>,
     hearing: Arc<dyn Hearing>,
+    claims: ClaimRules,
     shutdown: CancellationToken,
     tally: Tally,
 }
@@ -57,9 +60,15 @@ impl Driver {
             model,
             clock,
             hearing: Arc::new(Unheard),
+            claims: ClaimRules::default(),
             shutdown: CancellationToken::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// The same, with the operator's rules about what an answer may say.
+    pub fn with_claims(self, claims: ClaimRules) -> Driver {
+        Driver { claims, ..self }
     }
 
     /// The same, told when the host shuts down. From then on nothing new is begun: every run ends
@@ -114,7 +123,7 @@ impl Driver {
                 }
                 Step::AskModel { iteration } => self.ask_model(journal, &frame, iteration).await?,
                 Step::Run(positions) => self.run_calls(journal, positions).await?,
-                Step::Finish { answer } => Some(self.end(journal, success(answer), None).await?),
+                Step::Finish { answer } => Some(self.finish(journal, answer).await?),
                 Step::Fail {
                     reason,
                     failure,
@@ -299,6 +308,27 @@ impl Driver {
         Ok(Some(dispatched))
     }
 
+    /// Delivers the answer, unless it says that something was done which nothing did. The text
+    /// stays in its turn.
+    async fn finish(
+        &self,
+        journal: &Arc<SessionJournal>,
+        answer: String,
+    ) -> Result<Ended, JournalError> {
+        // What was done in a turn that a snapshot left out counts too.
+        journal.recall().await?;
+        let unsupported = journal.read(|s| self.claims.unsupported(s, &answer));
+        let ended = match unsupported.is_empty() {
+            true => success(answer),
+            false => failed(
+                Some(Reason::UnsupportedClaim),
+                FailureClass::PolicyDenied,
+                said_and_not_done(&unsupported),
+            ),
+        };
+        self.end(journal, ended, None).await
+    }
+
     async fn interrupt(
         &self,
         journal: &Arc<SessionJournal>,
@@ -345,6 +375,21 @@ enum Asked {
     Over,
     /// The run ends so, unless the prompt can be made shorter.
     Failed(RunEnded),
+}
+
+/// The words that nothing supports, and what would have.
+fn said_and_not_done(unsupported: &[Unsupported]) -> String {
+    let each = unsupported
+        .iter()
+        .map(|claim| match claim.tools.as_slice() {
+            [] => format!("the answer says `{}`, which no tool can do", claim.words),
+            tools => format!(
+                "the answer says `{}`, and no call of {} succeeded in this session",
+                claim.words,
+                tools.join(" or ")
+            ),
+        });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 fn success(answer: String) -> RunEnded {
