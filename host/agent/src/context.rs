@@ -32,6 +32,12 @@ const REFUSED_PERCENT: u64 = 60;
 
 /// Tokens of the prompt for the next turn.
 pub(crate) fn tokens(session: &Session, system_bytes: u64) -> u64 {
+    // What was left out for this very turn is not in any count yet: a run that is resumed behind it
+    // must not leave out more.
+    let to_be = session.iterations() + 1;
+    if let Some(trim) = session.trims.last().filter(|t| t.iteration == to_be) {
+        return trim.after_tokens;
+    }
     let left = Left::of(session);
     let bytes = |turn: &TurnState| turn_bytes(turn, &left);
     match session.turns.last() {

@@ -52,8 +52,7 @@ impl Dialect for Anthropic {
             body["system"] = json!([system]);
         }
         if let Some(temperature) = temperature(settings) {
-            // The protocol ends at 1.
-            body["temperature"] = json!(temperature.min(1.0));
+            body["temperature"] = json!(temperature);
         }
         if settings.stream {
             body["stream"] = json!(true);

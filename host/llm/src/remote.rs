@@ -250,6 +250,12 @@ impl Remote {
         if settings.temperature_milli > Some(MAX_TEMPERATURE_MILLI) {
             return Err(setting("temperature", "it is above 2"));
         }
+        if settings.kind == Kind::Anthropic && settings.temperature_milli > Some(1000) {
+            return Err(setting(
+                "temperature",
+                "it is above 1, where this protocol ends",
+            ));
+        }
         if settings.max_tokens == 0 {
             return Err(setting("max_tokens", "it is 0"));
         }

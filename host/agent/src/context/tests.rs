@@ -203,6 +203,8 @@ fn the_same_events_give_the_same_prompt_and_trims_only_leave_out_more() {
         thawed.trims, first.trims,
         "a snapshot keeps what is left out"
     );
+    // A host that dies behind a trim goes on with the prompt that it had decided on.
+    assert_eq!(plan_of(&first, TrimCause::Share), None);
     let second = plan(&first, 6, 100, WINDOW, TrimCause::Refused).expect("another trim");
     assert!(
         second

@@ -155,6 +155,11 @@ fn settings_out_of_range_and_a_price_that_nobody_knows() {
         &|s| s.base_url = Url::parse("file:///x").expect("url"),
         "http or https",
     );
+    let hot = |s: &mut RemoteSettings| {
+        s.kind = Kind::Anthropic;
+        s.temperature_milli = Some(1001);
+    };
+    check(&hot, "above 1,");
 }
 
 #[test]

@@ -221,15 +221,15 @@ pub(super) fn check(
         let script = s.script.as_ref().map(|script| base.join(script));
         return Ok(ModelConfig::Scripted { script });
     }
-    if s.script.is_some() {
-        let why = "a `script` is for kind \"scripted\" alone";
-        return Err(source.at(section, why));
-    }
     let prices = prices(source, base, s.prices.as_ref())?;
     let check =
         |section: &Spanned<Profile<'_>>, what: &str| profile(source, base, section, what, &prices);
     let span = section.span();
     let first = check(&Spanned::new(span, s.profile()), "[model]")?;
+    if s.script.is_some() {
+        let why = "a `script` is for kind \"scripted\" alone";
+        return Err(source.at(section, why));
+    }
     if s.fallback.len() > MAX_FALLBACKS {
         let why = format!("more than {MAX_FALLBACKS} fallbacks");
         return Err(source.at(section, why));
