@@ -383,6 +383,38 @@ fn missing<'a>(
     broken
 }
 
+fn same_or_corrected(old: &Shown, new: &Shown) -> bool {
+    match (old, new) {
+        (
+            Shown::Result {
+                is_error,
+                changed,
+                text,
+                code,
+                ..
+            },
+            Shown::Result {
+                is_error: e,
+                changed: c,
+                text: t,
+                code: new_code,
+                ..
+            },
+        ) => {
+            let corrected = *e
+                && matches!(new_code.as_str(), "ledger_mismatch" | "found_several")
+                && c == "nothing";
+            let same = (is_error, changed, code) == (e, c, new_code)
+                && (text == t || text.is_empty() || t.is_empty());
+            // Cut once, it stays cut, but for the journal, which has no text here.
+            let is_same_end = (is_error, code) == (e, new_code);
+            let cut = is_same_end && (new.is_cut() || (old.is_cut() && t.is_empty()));
+            same || corrected || cut
+        }
+        _ => old == new,
+    }
+}
+
 /// A turn that had caused a request is never asked for again, and each turn of the journal is the
 /// last that the model gave for its place.
 fn asked_once(history: &History) -> Vec<String> {

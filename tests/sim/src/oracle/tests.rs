@@ -210,6 +210,10 @@ fn what_the_design_allows_is_no_violation() {
     fourth.shown.drain(..2);
     history.asked.extend([third, fourth]);
     history.endings[0].shown.push(second);
+    // The journal has all of it, and here no text.
+    if let Shown::Result { text, .. } = &mut history.endings[0].shown[1] {
+        text.clear();
+    }
     assert_eq!(check(&history), []);
 
     // Failed for a reason is an end.
