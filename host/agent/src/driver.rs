@@ -66,6 +66,10 @@ impl Driver {
         }
     }
 
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+
     /// How many calls began and ended, of all sessions.
     pub fn calls(&self) -> Calls {
         self.tally.calls()
@@ -217,7 +221,7 @@ impl Driver {
     }
 
     /// One call; none when the host is shutting down and it was not begun.
-    async fn run_call(
+    pub(crate) async fn run_call(
         &self,
         journal: &Arc<SessionJournal>,
         position: Position,
@@ -231,7 +235,7 @@ impl Driver {
         Ok(Some(dispatched))
     }
 
-    async fn interrupt(
+    pub(crate) async fn interrupt(
         &self,
         journal: &Arc<SessionJournal>,
         wait: Wait,
@@ -259,7 +263,7 @@ impl Driver {
         self.end(journal, ended, approval).await
     }
 
-    async fn end(
+    pub(crate) async fn end(
         &self,
         journal: &Arc<SessionJournal>,
         ended: RunEnded,
@@ -271,7 +275,7 @@ impl Driver {
     }
 }
 
-fn success(answer: String) -> RunEnded {
+pub(crate) fn success(answer: String) -> RunEnded {
     RunEnded {
         outcome: RunOutcome::Success,
         answer,

@@ -45,6 +45,12 @@ pub fn next(session: &Session) -> Step {
     if let Some(positions) = calls_to_run(session) {
         return Step::Run(positions);
     }
+    // A client's turns are not asked for: with all of its calls over, so is the session.
+    if session.started.client.is_some() {
+        return Step::Finish {
+            answer: String::new(),
+        };
+    }
     let taken = session.iterations();
     if let Some(turn) = session.turns.last().filter(|t| t.calls.is_empty()) {
         return Step::Finish {

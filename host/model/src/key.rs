@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Position;
 use crate::digest::Digest;
+use crate::event::SessionStarted;
 use crate::id::{SessionId, Tenant};
 
 /// The host's name of a call: 64 hex digits.
@@ -65,7 +66,8 @@ pub enum KeyScope {
 /// The tool-declared name of what a call does, within its scope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ActKey {
-    /// `tenant/<tenant>` or `session/<tenant>/<session>`.
+    /// `tenant/<tenant>`, `session/<tenant>/<session>`, `conversation/<tenant>/<user>/<name>`, or
+    /// `client/<tenant>/<user>`.
     pub scope: String,
     /// The filled template, such as `refund_448100_delay`.
     pub key: String,
@@ -79,6 +81,26 @@ impl ActKey {
             KeyScope::Session => format!("session/{tenant}/{session}"),
         };
         ActKey { scope, key }
+    }
+
+    /// The key of an act in a session: for a client's session, session scope is its conversation.
+    pub fn in_session(scope: KeyScope, started: &SessionStarted, key: String) -> ActKey {
+        match (scope, &started.client) {
+            (KeyScope::Session, Some(client)) => {
+                let (tenant, user) = (&started.tenant, &started.user);
+                let scope = format!("conversation/{tenant}/{user}/{}", client.conversation);
+                ActKey { scope, key }
+            }
+            _ => ActKey::new(scope, &started.tenant, &started.session, key),
+        }
+    }
+
+    /// A client's own key: it is that of one tenant and user, and names a call, not an act.
+    pub fn of_client(tenant: &Tenant, user: &str, key: &str) -> ActKey {
+        ActKey {
+            scope: format!("client/{tenant}/{user}"),
+            key: key.to_owned(),
+        }
     }
 
     /// The text for the `Idempotency-Key` header. A tenant-wide key goes as it is, so that the

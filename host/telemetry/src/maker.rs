@@ -8,6 +8,8 @@
 //!    └─ agent_step 1                 steps are nested (requirement 35)
 //! ```
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use stoplog_journal::codec;
 use stoplog_model::event::{
@@ -36,9 +38,10 @@ struct Run {
     started: RunStarted,
     began_ms: u64,
     cost: UsdMicros,
-    step_began_ms: u64,
+    /// The latest step.
     step: u32,
-    step_open: bool,
+    /// When the steps that are not over began. One at most, unless a client takes the turns.
+    open_steps: BTreeMap<u32, u64>,
     ended: bool,
 }
 
@@ -126,9 +129,8 @@ impl SpanMaker {
             started: started.clone(),
             began_ms: at_ms,
             cost: UsdMicros(0),
-            step_began_ms: at_ms,
             step: started.at_iteration.saturating_sub(1),
-            step_open: false,
+            open_steps: BTreeMap::new(),
             ended: false,
         });
         if started.resumed_from.is_some() {
@@ -139,8 +141,8 @@ impl SpanMaker {
             .session
             .as_ref()
             .is_some_and(|s| s.iterations() >= started.at_iteration);
-        if let Some(run) = &mut self.run {
-            run.step_open = in_turn;
+        if let Some(run) = self.run.as_mut().filter(|_| in_turn) {
+            run.open_steps.insert(run.step, at_ms);
         }
     }
 
@@ -167,19 +169,18 @@ impl SpanMaker {
         };
         for (position, call) in session.calls() {
             let open = call.observed.is_none() && call.started_at_ms.is_some();
-            if !open || position.step_index() != run.step {
+            let step = position.step_index();
+            if !open || (step != run.step && !run.open_steps.contains_key(&step)) {
                 continue;
             }
             let from_ms = call.started_at_ms.unwrap_or(run.began_ms);
             let trace = &run.started.trace_id;
-            let ids = (tool_id(trace, position), Some(step_id(trace, run.step)));
+            let ids = (tool_id(trace, position), Some(step_id(trace, step)));
             let latency_ms = self.last_at_ms.saturating_sub(from_ms);
             let detail = in_doubt_detail(session, call);
-            self.emit(made, ids, run.step, (from_ms, latency_ms), detail);
+            self.emit(made, ids, step, (from_ms, latency_ms), detail);
         }
-        if run.step_open {
-            self.close_step(StepStatus::Crashed, self.last_at_ms, made);
-        }
+        self.close_steps(StepStatus::Crashed, self.last_at_ms, made);
         self.root("crashed", None, self.last_at_ms, made);
     }
 
@@ -188,8 +189,11 @@ impl SpanMaker {
         if let Some(run) = &mut self.run {
             run.cost += turn.cost;
             run.step = step;
-            run.step_open = true;
-            run.step_began_ms = turn.started_at_ms;
+            run.open_steps.insert(step, turn.started_at_ms);
+        }
+        // A client is not a model that was paid for.
+        if self.is_clients() {
+            return;
         }
         let Some(run) = &self.run else { return };
         let trace = run.started.trace_id.clone();
@@ -211,11 +215,8 @@ impl SpanMaker {
         let time = (turn.started_at_ms, turn.latency_ms);
         self.emit(made, (id, Some(parent)), step, time, detail);
         if turn.calls.is_empty() {
-            self.close_step(
-                StepStatus::Complete,
-                turn.started_at_ms + turn.latency_ms,
-                made,
-            );
+            let at_ms = turn.started_at_ms + turn.latency_ms;
+            self.close_step(step, StepStatus::Complete, at_ms, made);
         }
     }
 
@@ -223,11 +224,9 @@ impl SpanMaker {
         let step = failed.iteration.saturating_sub(1);
         if let Some(run) = &mut self.run {
             run.step = step;
-            run.step_open = true;
-            run.step_began_ms = failed
-                .attempts
-                .first()
-                .map_or(self.last_at_ms, |a| a.started_at_ms);
+            let first = failed.attempts.first();
+            let began_ms = first.map_or(self.last_at_ms, |a| a.started_at_ms);
+            run.open_steps.insert(step, began_ms);
         }
         self.retries(&failed.attempts, &failed.model_id, step, made);
     }
@@ -294,7 +293,7 @@ impl SpanMaker {
         self.emit(made, ids, step, (began_ms, observed.latency_ms), detail);
         let turn = session.turn(step + 1);
         if turn.is_some_and(|t| t.calls.iter().all(|c| c.observed.is_some())) {
-            self.close_step(StepStatus::Complete, at_ms, made);
+            self.close_step(step, StepStatus::Complete, at_ms, made);
         }
     }
 
@@ -318,12 +317,25 @@ impl SpanMaker {
         }
     }
 
-    fn close_step(&mut self, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+    fn is_clients(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|s| s.started.client.is_some())
+    }
+
+    fn close_steps(&mut self, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+        let open = self.run.iter().flat_map(|run| run.open_steps.keys());
+        for step in open.copied().collect::<Vec<u32>>() {
+            self.close_step(step, status, at_ms, made);
+        }
+    }
+
+    fn close_step(&mut self, step: u32, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+        let is_clients = self.is_clients();
         let Some(run) = &mut self.run else { return };
-        run.step_open = false;
-        let (step, from_ms) = (run.step, run.step_began_ms);
+        let from_ms = run.open_steps.remove(&step).unwrap_or(run.began_ms);
         let trace = run.started.trace_id.clone();
-        let first = step + 1 == run.started.at_iteration || step == 0;
+        // What a client calls does not follow from its call before.
+        let first = step + 1 == run.started.at_iteration || step == 0 || is_clients;
         let parent = if first {
             root_id(&trace)
         } else {
@@ -341,9 +353,7 @@ impl SpanMaker {
             RunOutcome::Error => ("error", StepStatus::Failed),
             RunOutcome::Interrupt => ("interrupt", StepStatus::Interrupted),
         };
-        if self.run.as_ref().is_some_and(|r| r.step_open) {
-            self.close_step(status, at_ms, made);
-        }
+        self.close_steps(status, at_ms, made);
         let reason = ended.reason.map(|r| r.code().to_owned());
         self.root(word, reason, at_ms, made);
     }
@@ -369,7 +379,7 @@ impl SpanMaker {
             detail,
         );
         if let Some(run) = &mut self.run {
-            run.step_open = false;
+            run.open_steps.clear();
             run.ended = true;
         }
     }

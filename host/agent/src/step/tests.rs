@@ -98,6 +98,7 @@ fn session(events: Vec<Event>) -> Session {
             pin("read", Class::ReadOnly).into(),
             pin("write", Class::External).into(),
         ],
+        client: None,
     });
     let records: Vec<Record> = [started, run(false)]
         .into_iter()
