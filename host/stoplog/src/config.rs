@@ -5,6 +5,7 @@
 
 mod retention;
 mod secrets;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use crate::error::CliError;
 pub use retention::Kept;
 pub(crate) use retention::parse_age;
 pub use secrets::SecretSource;
+pub use serve::{Asked, Service};
 
 /// Where a host keeps its data if nobody says otherwise, beside the configuration.
 const DEFAULT_DATA_DIR: &str = "data";
@@ -48,6 +50,8 @@ struct File {
     shutdown: Shutdown,
     #[serde(default)]
     retention: retention::Section,
+    #[serde(default)]
+    serve: serve::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -156,6 +160,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long sessions and keys are kept (`[retention]`).
     pub retention: Kept,
+    /// How clients come in (`[serve]`).
+    pub serve: Service,
     /// Which model.
     pub model: ModelConfig,
     /// Approval rules, compiled.
@@ -216,6 +222,7 @@ impl Config {
             max_iterations,
             grace: grace(&source, &file.shutdown)?,
             retention: file.retention.check(&source)?,
+            serve: file.serve.check(&source, base)?,
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
             grants: grants(&source, &file.grant)?,

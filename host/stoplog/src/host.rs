@@ -6,16 +6,18 @@
 //! * a session's tools are those that it began with, whatever the lock says today;
 //! * once the shutdown is asked for nothing is begun.
 
+mod at_work;
 mod closing;
 mod crew;
 mod edges;
+mod front;
 mod journal;
 mod wiring;
 
 use std::sync::Arc;
 
 use stoplog_agent::{Driver, Ended, RunSpec};
-use stoplog_journal::{JournalError, SessionJournal, load};
+use stoplog_journal::{JournalError, SessionJournal, Store, load};
 use stoplog_model::event::SessionStarted;
 use stoplog_model::port::Watch;
 use stoplog_model::session::Status;
@@ -25,8 +27,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::error::CliError;
 
+use at_work::AtWork;
 pub(crate) use closing::{Left, Step, Told};
-pub(crate) use crew::{Came, Crew};
+pub(crate) use crew::{Came, Crew, Serving};
+pub(crate) use front::{Doors, Front, Line, Plan};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
 pub(crate) use journal::Journal;
 pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
@@ -38,6 +42,7 @@ pub(crate) struct Host {
     tools: Tools,
     watch: Arc<dyn Watch>,
     shutdown: CancellationToken,
+    at_work: Arc<AtWork>,
 }
 
 /// A session to take as far as it gets.
@@ -78,6 +83,16 @@ impl Ran {
 }
 
 impl Host {
+    /// Whether this process has the session open to write.
+    pub(crate) fn is_at_work_on(&self, session: &SessionId) -> bool {
+        self.at_work.has(session)
+    }
+
+    /// The rows.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.journal.store
+    }
+
     /// A host over an open journal. `shutdown` is asked for by whoever owns the process.
     pub(crate) fn new(
         journal: Journal,
@@ -93,6 +108,7 @@ impl Host {
             tools,
             watch,
             shutdown,
+            at_work: Arc::default(),
         })
     }
 
@@ -101,6 +117,7 @@ impl Host {
         if self.shutdown.is_cancelled() {
             return Ok(None);
         }
+        let _held = self.at_work.hold(work.session()).await?;
         let session = match work {
             Work::Begin(started) => self.begin(*started).await?,
             Work::GoOn(id) => self.take_over(&id).await?,

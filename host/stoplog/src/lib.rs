@@ -13,6 +13,7 @@ mod error;
 mod host;
 mod lock;
 mod output;
+mod people;
 mod project;
 mod sample;
 mod signals;

@@ -260,5 +260,3 @@ fn people_routes() -> Vec<Route> {
     ]
 }
 
-#[cfg(test)]
-mod tests;

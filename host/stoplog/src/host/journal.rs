@@ -10,6 +10,7 @@ use stoplog_store::{DataDir, SqliteStore};
 use stoplog_telemetry::JsonlSink;
 
 use super::edges::{SystemClock, holder};
+use super::front::Commits;
 use crate::error::CliError;
 
 /// The journal of a data directory, open.
@@ -17,6 +18,8 @@ pub(crate) struct Journal {
     pub(crate) data: DataDir,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) sink: Arc<JsonlSink>,
+    /// Told of every commit: those who follow a session listen.
+    pub(crate) commits: Commits,
 }
 
 impl Journal {
@@ -43,6 +46,7 @@ impl Journal {
             data,
             store,
             sink: Arc::new(sink),
+            commits: Commits::new(),
         })
     }
 
@@ -52,7 +56,7 @@ impl Journal {
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             watch,
-            listeners: vec![self.sink.clone()],
+            listeners: vec![self.sink.clone(), Arc::new(self.commits.clone())],
             holder: holder(),
             holders_are_dead: self.data.is_locked(),
         }
