@@ -65,7 +65,8 @@ impl CliError {
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
                 | ToolChanged | ToolMissing | ToolClassNotAccepted | ToolDeclined | ToolNotAdded
                 | ToolNotBuilt | ProjectNotFound | ProjectExists | TemplateMissing | SecretExposed
-                | CaseInvalid | TemplateInvalid,
+                | CaseInvalid | TemplateInvalid | ListenFailed | ClientConfigInvalid
+                | KeyNotFound,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt

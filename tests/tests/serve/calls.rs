@@ -135,13 +135,14 @@ fn calls_of_one_client_do_not_wait_for_each_other() -> anyhow::Result<()> {
     let service = Service::start(&world)?;
     world.far.misbehave("hold_answer", 1, 3_000)?;
     std::thread::scope(|scope| -> anyhow::Result<()> {
-        let slow = scope.spawn(|| act(&service, &agent, "keyed", "slow", Some("slow")));
+        let (service, agent) = (&service, &agent);
+        let slow = scope.spawn(|| act(service, agent, "keyed", "slow", Some("slow")));
         wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
-        let names: Vec<String> = (0..40).map(|i| format!("n{i}")).collect();
-        let all: Vec<_> = names
-            .iter()
-            .map(|name| scope.spawn(|| act(&service, &agent, "keyed", name, Some(name))))
-            .collect();
+        let quick = |i: u32| {
+            let name = format!("n{i}");
+            act(service, agent, "keyed", &name, Some(&name))
+        };
+        let all: Vec<_> = (0..40).map(|i| scope.spawn(move || quick(i))).collect();
         for one in all {
             let heard = one.join().expect("no panic")?;
             ensure!(heard.status == 200, "{heard:?}");

@@ -24,7 +24,7 @@ use super::{Context, run_report};
 use crate::config::{Config, ModelConfig};
 use crate::error::{CliError, Exit};
 use crate::host::{
-    Came, Crew, Doors, Front, Host, Journal, Left, Line, Plan, Serving, SystemClock, Told, Voice, Work,
+    CLIENT_SESSION, Came, Crew, Doors, Front, Host, Journal, Left, Line, Plan, Serving, SystemClock, Told, Voice, Work,
 };
 use crate::lock::{self, Lock};
 use crate::output;
@@ -98,16 +98,16 @@ fn plan(config: &Config, journal: &Journal) -> Result<Plan, CliError> {
     })
 }
 
-/// Calls of clients that wait for a person since before this host.
+/// Calls of clients that an earlier host has left.
 async fn take_up(host: &Host, front: &Front) -> Result<(), CliError> {
     for row in host.store().sessions(Which::Unfinished).await? {
-        let waits = [Status::WaitingApproval, Status::Parked].map(Status::as_str);
+        if !row.session.starts_with(CLIENT_SESSION) {
+            continue;
+        }
         let Ok(id) = SessionId::new(row.session) else {
             continue;
         };
-        if waits.contains(&row.head.status.as_str())
-            && let Some((_, session)) = load(host.store(), &id).await?
-        {
+        if let Some((_, session)) = load(host.store(), &id).await? {
             front.take_up(&session);
         }
     }

@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use super::Host;
 use crate::error::CliError;
 
+pub(crate) use lane::CLIENT_SESSION;
 use lane::Lanes;
 pub(crate) use line::Line;
 

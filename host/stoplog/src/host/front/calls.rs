@@ -268,13 +268,15 @@ impl Front {
         waiting.insert(repeat, (session.clone(), position));
     }
 
-    /// Takes up what a host before this one left waiting, so that a repeat finds it.
+    /// Takes up what a host before this one left waiting or half done, so that a repeat finds it.
+    /// Reads are not: who asks for one later wants to know what is so then.
     pub(crate) fn take_up(&self, session: &Session) {
         let Some(client) = &session.started.client else {
             return;
         };
         for (position, call) in session.calls() {
-            if call.observed.is_some() || call.call.provider_id.is_some() {
+            let writes = session.pin(&call.call.tool).is_some_and(|p| p.class.writes());
+            if call.observed.is_some() || call.call.provider_id.is_some() || !writes {
                 continue;
             }
             let repeat = Repeat {

@@ -32,6 +32,9 @@ pub(super) const CALLS_A_SESSION: u32 = 256;
 /// looks for the lease of its session meanwhile has to wait.
 pub(super) const LINGER: Duration = Duration::from_millis(1000);
 
+/// What names of clients' sessions begin with.
+pub(crate) const CLIENT_SESSION: &str = "client_";
+
 /// Whose calls belong together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Who {
@@ -96,7 +99,7 @@ impl Front {
     }
 
     async fn open(&self, who: &Who, caller: &Caller) -> Result<Lane, CliError> {
-        let id = format!("client_{}", uuid::Uuid::now_v7().simple());
+        let id = format!("{CLIENT_SESSION}{}", uuid::Uuid::now_v7().simple());
         let session = SessionId::new(id).map_err(|e| CliError::internal(e.to_string()))?;
         let started = SessionStarted {
             client: Some(Client {
