@@ -125,10 +125,8 @@ pub(crate) fn inspect(at: &At, method: &[&str]) -> anyhow::Result<Value> {
     let mut command = Command::new("node");
     command.arg(cli).arg("--cli");
     match at {
-        At::Stdio(words, variables) => {
-            for (name, value) in variables {
-                command.arg("-e").arg(format!("{name}={value}"));
-            }
+        At::Stdio(words, _) => {
+            // A file as clients have it.
             command.args(words);
         }
         At::Http(url, key) => {

@@ -142,7 +142,20 @@ fn the_inspector_speaks_over_both() -> anyhow::Result<()> {
         ensure!(!called["structuredContent"]["act_id"].is_null(), "{called}");
         Ok(())
     };
-    check(&stdio(&world, &[])).context("standard input")?;
+    // The entry that `mcp install` writes for a client is what the inspector starts.
+    let file = world.path().join("mcp.json");
+    std::fs::write(&file, "{\"theme\": \"dark\", \"mcpServers\": {}}")?;
+    let path = file.display().to_string();
+    let install = ["mcp", "install", "--client", "claude-desktop", "--tenant", "acme", "--file", &path];
+    let unasked = world.host(&install)?;
+    ensure!(unasked.code == Some(4) && unasked.stderr.contains("+ "), "{unasked:?}");
+    ensure!(!std::fs::read_to_string(&file)?.contains("stoplog"), "nobody agreed");
+    let installed = world.host(&[&install[..], &["--yes"]].concat())?;
+    ensure!(installed.code == Some(0), "{installed:?}");
+    let text = std::fs::read_to_string(&file)?;
+    ensure!(text.contains("\"theme\": \"dark\""), "{text}");
+    let words = ["--config", &path, "--server", "stoplog"].map(str::to_owned);
+    check(&At::Stdio(words.to_vec(), Vec::new())).context("standard input")?;
     let service = Service::start(&world)?;
     check(&http(&service, &agent)).context("HTTP")?;
     ensure!(world.far.acts_done()? == 1, "{}", world.far.acts_done()?);
