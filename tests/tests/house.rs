@@ -114,6 +114,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "nimbus-pay",
         &["stoplog-model", "stoplog", "stoplog-guest-build"],
     ),
+    ("embedding", &["stoplog"]),
     (
         "stoplog-tests",
         &[
@@ -185,6 +186,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         &[
             "stoplog",
             "nimbus-pay",
+            "embedding",
             "stoplog-tests",
             "stoplog-bench",
             "stoplog-feature-union",

@@ -7,7 +7,6 @@
 //! * a session that cannot go on is not tried again and again.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +35,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// What opens the doors.
-pub(super) type Open = Box<dyn FnOnce(Arc<dyn stoplog_serve::Host>) -> JoinHandle<()> + Send>;
+pub(crate) type Open = Box<dyn FnOnce(Arc<dyn stoplog_serve::Host>) -> JoinHandle<()> + Send>;
 
 /// Runs the host until it is told to stop.
-pub(super) async fn run(
+pub(crate) async fn run(
     context: &Context,
     config: Config,
-    script: Option<&Path>,
+    voice: Voice<'_>,
     open: Open,
 ) -> Result<Exit, CliError> {
     let grace = config.grace;
@@ -50,7 +49,7 @@ pub(super) async fn run(
     let journal = Journal::for_host(&config.data_dir, context.watch.clone())?;
     let plan = plan(&config, &journal)?;
     let (watch, shutdown) = (context.watch.clone(), context.shutdown.clone());
-    let host = Host::new(journal, config, Voice::Configured(script), watch, shutdown)?;
+    let host = Host::new(journal, config, voice, watch, shutdown)?;
     let mut crew = Crew::new(host, room);
     let (line, in_line) = Line::new();
     let front = Arc::new(Front::new(crew.host(), plan, line).await?);

@@ -8,6 +8,7 @@ use stoplog_serve::{Approver, Caller, Role};
 use super::{Context, front};
 use crate::args::{Mcp, McpCommand};
 use crate::error::{CliError, Exit};
+use crate::host::Voice;
 use crate::output;
 
 pub(super) async fn run(context: &Context, args: Mcp) -> Result<Exit, CliError> {
@@ -35,5 +36,5 @@ pub(super) async fn run(context: &Context, args: Mcp) -> Result<Exit, CliError> 
             end.cancel();
         })
     });
-    front::run(context, config, None, open).await
+    front::run(context, config, Voice::Configured(None), open).await
 }

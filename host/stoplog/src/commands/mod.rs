@@ -3,7 +3,7 @@
 mod approvals;
 mod doctor;
 mod export;
-mod front;
+pub(crate) mod front;
 mod key;
 mod mcp;
 mod parked;
@@ -39,6 +39,18 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// For a host that is part of another program: it prints nothing.
+    pub(crate) fn embedded(config: PathBuf, watch: Arc<dyn Watch>, shutdown: CancellationToken) -> Context {
+        Context {
+            config,
+            data_dir: None,
+            json: true,
+            quiet_stdout: true,
+            watch,
+            shutdown,
+        }
+    }
+
     /// The configuration, with the command line's data directory if it names one.
     pub(crate) fn config(&self) -> Result<Config, CliError> {
         Ok(self.with_data_dir(Config::load(&self.config)?))

@@ -11,6 +11,7 @@ use super::{Context, front};
 use crate::args;
 use crate::config::{Asked, Config};
 use crate::error::{CliError, Exit};
+use crate::host::Voice;
 use crate::output;
 
 pub(super) async fn run(context: &Context, args: args::Serve) -> Result<Exit, CliError> {
@@ -28,7 +29,7 @@ pub(super) async fn run(context: &Context, args: args::Serve) -> Result<Exit, Cl
         tell(as_json, address);
         tokio::spawn(stoplog_serve::serve(listener, host, settings, end))
     });
-    front::run(context, config, args.script.as_deref(), open).await
+    front::run(context, config, Voice::Configured(args.script.as_deref()), open).await
 }
 
 /// The first line that is printed: whoever reads it may ask.

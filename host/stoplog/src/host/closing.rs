@@ -82,7 +82,7 @@ pub(crate) enum Left {
 /// The steps, as they are told and watched.
 struct Steps<'a> {
     watch: Arc<dyn Watch>,
-    tell: &'a mut dyn FnMut(Told),
+    tell: &'a mut (dyn FnMut(Told) + Send),
     began: Instant,
 }
 
@@ -119,7 +119,7 @@ impl Crew {
         mut self,
         unbegun: usize,
         grace: Duration,
-        tell: &mut dyn FnMut(Told),
+        tell: &mut (dyn FnMut(Told) + Send),
     ) -> Left {
         if !self.host.shutdown.is_cancelled() {
             let _ = close_journal(self.host, Instant::now() + UNHURRIED).await;
