@@ -40,7 +40,10 @@ impl Heard {
 
     /// The reason code of a problem; empty for none.
     pub fn reason(&self) -> String {
-        self.json()["reason"].as_str().unwrap_or_default().to_owned()
+        self.json()["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -81,7 +84,9 @@ impl Service {
     /// The same, with variables.
     pub fn start_with(world: &World, variables: &[(&str, &str)]) -> anyhow::Result<Service> {
         let mut command = world.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.envs(variables.iter().copied()).stderr(Stdio::null());
+        command
+            .envs(variables.iter().copied())
+            .stderr(Stdio::null());
         Service::spawn(command)
     }
 
@@ -144,7 +149,11 @@ impl Service {
             head.push_str(&format!("host: {}\r\n", self.address));
         }
         for (name, value) in &say.headers {
-            let bearer = if *name == "authorization" { "Bearer " } else { "" };
+            let bearer = if *name == "authorization" {
+                "Bearer "
+            } else {
+                ""
+            };
             head.push_str(&format!("{name}: {bearer}{value}\r\n"));
         }
         let mut stream = self.connect()?;
@@ -172,15 +181,24 @@ pub fn heard(bytes: &[u8]) -> anyhow::Result<Heard> {
     let text = String::from_utf8(bytes.to_vec())?;
     let (head, rest) = text.split_once("\r\n\r\n").context("no answer")?;
     let mut lines = head.lines();
-    let status = lines.next().and_then(|l| l.split(' ').nth(1)).context("no status")?;
+    let status = lines
+        .next()
+        .and_then(|l| l.split(' ').nth(1))
+        .context("no status")?;
     let headers: BTreeMap<String, String> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let chunked = headers.get("transfer-encoding").is_some_and(|e| e == "chunked");
+    let chunked = headers
+        .get("transfer-encoding")
+        .is_some_and(|e| e == "chunked");
     Ok(Heard {
         status: status.parse()?,
-        body: if chunked { unchunked(rest) } else { rest.to_owned() },
+        body: if chunked {
+            unchunked(rest)
+        } else {
+            rest.to_owned()
+        },
         headers,
     })
 }
@@ -201,7 +219,9 @@ fn unchunked(mut rest: &str) -> String {
 impl World {
     /// Makes a key.
     pub fn key(&self, tenant: &str, role: &str, name: &str) -> anyhow::Result<String> {
-        let args = ["key", "create", "--tenant", tenant, "--role", role, "--name", name];
+        let args = [
+            "key", "create", "--tenant", tenant, "--role", role, "--name", name,
+        ];
         let said = self.host(&args)?;
         let key = said.json["key"].as_str();
         Ok(key.with_context(|| format!("{said:?}"))?.to_owned())

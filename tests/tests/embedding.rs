@@ -18,9 +18,16 @@ fn a_program_has_its_act_done_once() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let input = json!({"name": "x"});
-    let once = || runtime.block_on(embedding::once(&config, &caller, "keyed", &input, "order-1"));
+    let once = || {
+        runtime.block_on(embedding::once(
+            &config, &caller, "keyed", &input, "order-1",
+        ))
+    };
     let first = once()?;
-    ensure!(!first.before && first.answer == "`keyed` was called", "{first:?}");
+    ensure!(
+        !first.before && first.answer == "`keyed` was called",
+        "{first:?}"
+    );
     let second = once()?;
     ensure!(second.before && second.output == first.output, "{second:?}");
     ensure!(world.far.acts_done()? == 1, "{}", world.far.acts_done()?);
@@ -34,7 +41,12 @@ fn a_program_has_its_act_done_once() -> anyhow::Result<()> {
         let Err(refused) = Host::open(&config).await else {
             anyhow::bail!("a second host opened");
         };
-        ensure!(refused.reason.is_some_and(|r| r.code() == "data_dir_locked"), "{refused:?}");
+        ensure!(
+            refused
+                .reason
+                .is_some_and(|r| r.code() == "data_dir_locked"),
+            "{refused:?}"
+        );
         host.close().await?;
         Ok(())
     })

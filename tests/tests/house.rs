@@ -172,7 +172,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("cel", &["stoplog-policy"]),
     ("jsonschema", &["stoplog-dispatch"]),
     // In the product it is the far side of `tool test`, on loopback.
-    ("axum", &["nimbus-pay", "stoplog", "stoplog-bench", "stoplog-serve"]),
+    (
+        "axum",
+        &["nimbus-pay", "stoplog", "stoplog-bench", "stoplog-serve"],
+    ),
     ("hyper", &["stoplog-serve"]),
     ("tower-http", &["stoplog-serve"]),
     ("rmcp", &["stoplog-serve"]),

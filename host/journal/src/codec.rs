@@ -1,9 +1,9 @@
 //! Events to rows and back.
 
 use stoplog_model::event::{CallResult, Event, Observed, Resolution};
+use stoplog_model::key::ActKey;
 use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::session::{Frozen, Session};
-use stoplog_model::key::ActKey;
 use stoplog_model::{Call, Class, Digest, Position, Reason, Record, SessionId, disclosure};
 
 use crate::chain;

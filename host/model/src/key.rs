@@ -185,4 +185,37 @@ mod tests {
         );
         assert_eq!(header(KeyScope::Tenant, &one), "k");
     }
+
+    #[test]
+    fn acts_of_a_conversation_reach_over_its_sessions() {
+        let started = |session: &str, user: &str, conversation: Option<&str>| SessionStarted {
+            session: SessionId::new(session).expect("session"),
+            tenant: Tenant::new("acme").expect("tenant"),
+            user: user.into(),
+            feature: "f".into(),
+            task: String::new(),
+            system_prompt: String::new(),
+            max_iterations: 1,
+            tools: vec![],
+            client: conversation.map(|name| crate::event::Client {
+                conversation: name.into(),
+            }),
+        };
+        let act = |scope, started: &SessionStarted| ActKey::in_session(scope, started, "k".into());
+        let own = |session, user, conversation| {
+            act(KeyScope::Session, &started(session, user, conversation))
+        };
+        assert_eq!(own("s1", "bot", Some("c")), own("s2", "bot", Some("c")));
+        assert_ne!(own("s1", "bot", Some("c")), own("s1", "bot", Some("d")));
+        assert_ne!(own("s1", "bot", Some("c")), own("s1", "other", Some("c")));
+        // A session with a model keeps the scope that it always had.
+        let tenant = Tenant::new("acme").expect("tenant");
+        let id = SessionId::new("s1").expect("session");
+        let as_ever = ActKey::new(KeyScope::Session, &tenant, &id, "k".into());
+        assert_eq!(own("s1", "bot", None), as_ever);
+        let of_tenant = act(KeyScope::Tenant, &started("s1", "bot", Some("c")));
+        assert_eq!(of_tenant.scope, "tenant/acme");
+        // No user's name makes another's scope.
+        assert_ne!(own("s1", "a/b", Some("c")), own("s1", "a", Some("b/c")));
+    }
 }

@@ -26,12 +26,8 @@ use crate::limits::Limits;
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// Serves until the end is asked for, and then until every connection has finished.
-pub(crate) async fn run<L>(
-    mut listener: L,
-    routes: Router,
-    limits: &Limits,
-    end: CancellationToken,
-) where
+pub(crate) async fn run<L>(mut listener: L, routes: Router, limits: &Limits, end: CancellationToken)
+where
     L: Listener,
     L::Io: Unpin,
 {
@@ -41,7 +37,10 @@ pub(crate) async fn run<L>(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.read)
         .max_buf_size(HEAD_BYTES);
-    server.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(128);
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(limits.connections));
     let routes = routes.map_request(|request: http::Request<Incoming>| request.map(Body::new));

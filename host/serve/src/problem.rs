@@ -26,7 +26,11 @@ pub(crate) struct Problem {
 pub(crate) fn status_of(reason: Reason) -> StatusCode {
     use Reason::*;
     match reason {
-        RequestInvalid | IdempotencyKeyInvalid | InputSchema | SecretNamed | KeyUnfillable
+        RequestInvalid
+        | IdempotencyKeyInvalid
+        | InputSchema
+        | SecretNamed
+        | KeyUnfillable
         | OutputSchema => StatusCode::BAD_REQUEST,
         Unauthenticated => StatusCode::UNAUTHORIZED,
         Forbidden | HostRefused | PolicyDenied | ApprovalRejected | ApprovalExpired => {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use stoplog_model::event::{Observed, Verdict};
-use stoplog_model::{ApprovalId, Class, Record, Reason, Session, SessionId, TraceId};
+use stoplog_model::{ApprovalId, Class, Reason, Record, Session, SessionId, TraceId};
 use tokio::sync::broadcast;
 
 use crate::caller::Caller;

@@ -76,8 +76,7 @@ impl CliError {
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
                 | ToolChanged | ToolMissing | ToolClassNotAccepted | ToolDeclined | ToolNotAdded
                 | ToolNotBuilt | ProjectNotFound | ProjectExists | TemplateMissing | SecretExposed
-                | CaseInvalid | TemplateInvalid | ListenFailed | ClientConfigInvalid
-                | KeyNotFound,
+                | CaseInvalid | TemplateInvalid | ListenFailed | ClientConfigInvalid | KeyNotFound,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt

@@ -30,8 +30,8 @@ use crate::error::CliError;
 use at_work::AtWork;
 pub(crate) use closing::{Left, Step, Told};
 pub(crate) use crew::{Came, Crew, Serving};
-pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
+pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use journal::Journal;
 pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
 

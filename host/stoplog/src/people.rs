@@ -55,9 +55,7 @@ pub(crate) async fn open_patiently(
     let until = Instant::now() + LEASE_PATIENCE;
     loop {
         match journal.open(id, watch.clone()).await {
-            Err(error)
-                if error.reason == Some(Reason::SessionLeased) && Instant::now() < until =>
-            {
+            Err(error) if error.reason == Some(Reason::SessionLeased) && Instant::now() < until => {
                 tokio::time::sleep(LEASE_AGAIN).await;
             }
             Err(error) => return Err(error),
@@ -240,4 +238,3 @@ pub(crate) fn parked(call: &ParkedCall<'_>) -> Value {
         "effects": effects,
     })
 }
-

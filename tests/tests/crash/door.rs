@@ -83,7 +83,9 @@ fn asks_again(service: &Service, client: &Client, tool: Tool) -> anyhow::Result<
 
 fn approve(service: &Service, client: &Client, waits: &Heard) -> anyhow::Result<()> {
     let told = waits.json();
-    let id = told["approval"].as_str().with_context(|| format!("{waits:?}"))?;
+    let id = told["approval"]
+        .as_str()
+        .with_context(|| format!("{waits:?}"))?;
     let say = Say::of(&client.approver).body(json!({}));
     let path = format!("/approvals/{id}/approve");
     // The host may die before it has answered: it goes on with the call at once.
@@ -112,7 +114,11 @@ fn check(tool: Tool, at: &str) -> anyhow::Result<()> {
     let service = Service::start_with(&world, &[("STOPLOG_DIE_AT", at)])?;
     let first = ask(&service, &client, tool);
     if is_approved {
-        approve(&service, &client, first.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?)?;
+        approve(
+            &service,
+            &client,
+            first.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?,
+        )?;
     }
     let (status, _) = service.ended()?;
     ensure!(status.code().is_none(), "it did not die: {status:?}");
@@ -132,7 +138,10 @@ fn check(tool: Tool, at: &str) -> anyhow::Result<()> {
     if let Ok(first) = first.as_ref()
         && first.status == 200
     {
-        ensure!(first.json()["output"] == output, "{first:?} became {told:?}");
+        ensure!(
+            first.json()["output"] == output,
+            "{first:?} became {told:?}"
+        );
     }
     let again = ask(&service, &client, tool)?;
     ensure!(again.json()["output"] == output, "{again:?}");
@@ -152,7 +161,9 @@ fn resolve(
 ) -> anyhow::Result<()> {
     let told = parked.json();
     let id = told["parked"].as_str().context("an id")?;
-    let ledger = world.far.ask("GET", &format!("/acts/by-key/{}", tool.key("x")), None)?;
+    let ledger = world
+        .far
+        .ask("GET", &format!("/acts/by-key/{}", tool.key("x")), None)?;
     let decision: Value = match ledger["acts"].get(0) {
         Some(act) => json!({"as": "done", "output": {"act_id": act["act_id"]}}),
         None => json!({"as": "not-done"}),
@@ -181,5 +192,11 @@ fn a_call_through_a_door_killed_anywhere_is_done_once() {
         }
     });
     let failures = failures.into_inner().expect("no thread panics");
-    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cells.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {}:\n{}",
+        failures.len(),
+        cells.len(),
+        failures.join("\n")
+    );
 }

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 /// What is installed: the versions that these tests were written against.
 const PYTHON: &str = "mcp==2.3.0";
-const NODE: [&str; 2] = ["@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/inspector@0.21"];
+const NODE: [&str; 2] = [
+    "@modelcontextprotocol/sdk@1.32.2",
+    "@modelcontextprotocol/inspector@0.21",
+];
 
 /// An SDK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +58,10 @@ impl Plan {
         match &self.at {
             At::Stdio(command, variables) => {
                 plan["command"] = json!(command);
-                let all: serde_json::Map<String, Value> =
-                    variables.iter().map(|(n, v)| (n.clone(), json!(v))).collect();
+                let all: serde_json::Map<String, Value> = variables
+                    .iter()
+                    .map(|(n, v)| (n.clone(), json!(v)))
+                    .collect();
                 plan["env"] = Value::Object(all);
             }
             At::Http(url, key) => {
@@ -144,7 +149,9 @@ pub(crate) fn inspect(at: &At, method: &[&str]) -> anyhow::Result<Value> {
 }
 
 fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/mcp")
+        .join(name)
 }
 
 /// The folder in which an SDK is installed.
@@ -166,18 +173,27 @@ fn installed(sdk: Sdk) -> anyhow::Result<PathBuf> {
             NODE.join(" "),
             vec![
                 "npm init --yes >/dev/null".to_owned(),
-                format!("npm install --no-fund --no-audit --loglevel=error {}", NODE.join(" ")),
+                format!(
+                    "npm install --no-fund --no-audit --loglevel=error {}",
+                    NODE.join(" ")
+                ),
             ],
         ),
     };
-    let dir = target.context("a target folder")?.join("mcp-clients").join(name);
+    let dir = target
+        .context("a target folder")?
+        .join("mcp-clients")
+        .join(name);
     let whole = dir.join("whole");
     if fs::read_to_string(&whole).is_ok_and(|known| known == asked) {
         return Ok(dir);
     }
     fs::create_dir_all(&dir)?;
     for step in steps {
-        let output = Command::new("sh").args(["-c", &step]).current_dir(&dir).output()?;
+        let output = Command::new("sh")
+            .args(["-c", &step])
+            .current_dir(&dir)
+            .output()?;
         ensure!(output.status.success(), "`{step}`: {output:?}");
     }
     fs::write(whole, asked)?;

@@ -15,7 +15,12 @@ use clients::{At, Plan, SDKS, Sdk, inspect};
 /// The host as a client starts it.
 fn stdio(world: &World, more: &[&str]) -> At {
     let config = world.path().join("stoplog.toml").display().to_string();
-    let mut words = vec![bins!().host.to_owned(), "--config".into(), config, "mcp".into()];
+    let mut words = vec![
+        bins!().host.to_owned(),
+        "--config".into(),
+        config,
+        "mcp".into(),
+    ];
     words.extend(["--tenant", "acme"].map(str::to_owned));
     words.extend(more.iter().map(|&w| w.to_owned()));
     let watch = world.data_dir().display().to_string();
@@ -37,7 +42,9 @@ fn keyed(tool: &str, name: &str, key: &str) -> Value {
 }
 
 fn meta<'a>(answer: &'a Value, name: &str) -> &'a str {
-    answer["_meta"][format!("stoplog/{name}")].as_str().unwrap_or_default()
+    answer["_meta"][format!("stoplog/{name}")]
+        .as_str()
+        .unwrap_or_default()
 }
 
 /// Definitions are those of `tool list --format mcp`, with all four annotations; results are
@@ -59,32 +66,74 @@ fn speaks(sdk: Sdk, at: &At, world: &World, mode: &'static str) -> anyhow::Resul
     let said = sdk.run(&plan)?;
     let answer = |i: usize| &said[i + 1]["answer"];
     let listed = world.host(&["tool", "list", "--format", "mcp"])?;
-    for (told, expected) in answer(0)["tools"].as_array().into_iter().flatten().zip(
-        listed.json["tools"].as_array().context("tools")?,
-    ) {
-        for part in ["name", "inputSchema", "outputSchema", "annotations", "_meta"] {
+    for (told, expected) in answer(0)["tools"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .zip(listed.json["tools"].as_array().context("tools")?)
+    {
+        for part in [
+            "name",
+            "inputSchema",
+            "outputSchema",
+            "annotations",
+            "_meta",
+        ] {
             ensure!(told[part] == expected[part], "{part}: {told} {expected}");
         }
         let hints = told["annotations"].as_object().context("annotations")?;
         ensure!(hints.len() == 4, "{hints:?}");
     }
-    ensure!(answer(0)["tools"].as_array().map(Vec::len) == listed.json["tools"].as_array().map(Vec::len));
+    ensure!(
+        answer(0)["tools"].as_array().map(Vec::len)
+            == listed.json["tools"].as_array().map(Vec::len)
+    );
     let first = answer(1);
     ensure!(!first["structuredContent"]["act_id"].is_null(), "{first}");
-    ensure!(meta(first, "trace-id").len() == 32 && !meta(first, "call-id").is_empty(), "{first}");
+    ensure!(
+        meta(first, "trace-id").len() == 32 && !meta(first, "call-id").is_empty(),
+        "{first}"
+    );
     let again = answer(2);
     ensure!(meta(again, "disposition") == "replayed", "{again}");
-    ensure!(again["structuredContent"] == first["structuredContent"], "{again}");
+    ensure!(
+        again["structuredContent"] == first["structuredContent"],
+        "{again}"
+    );
     for (i, reason) in [(3, "key_conflict"), (5, "input_schema")] {
         let told = answer(i);
         ensure!(told["isError"] == true, "{told}");
         let error = &told["_meta"]["stoplog/error"];
-        ensure!(error["reason"] == reason && error["hint"].is_string(), "{told}");
-        ensure!(told["content"][0]["text"].as_str().is_some_and(|t| t.contains(reason)), "{told}");
+        ensure!(
+            error["reason"] == reason && error["hint"].is_string(),
+            "{told}"
+        );
+        ensure!(
+            told["content"][0]["text"]
+                .as_str()
+                .is_some_and(|t| t.contains(reason)),
+            "{told}"
+        );
     }
-    ensure!(meta(answer(4), "disposition") == "deduplicated", "{}", answer(4));
-    ensure!(answer(6)["failed"].as_str().is_some_and(|f| f.contains("nothing")), "{}", answer(6));
-    ensure!(answer(7).to_string().contains("stoplog://sessions/{session}"), "{}", answer(7));
+    ensure!(
+        meta(answer(4), "disposition") == "deduplicated",
+        "{}",
+        answer(4)
+    );
+    ensure!(
+        answer(6)["failed"]
+            .as_str()
+            .is_some_and(|f| f.contains("nothing")),
+        "{}",
+        answer(6)
+    );
+    ensure!(
+        answer(7)
+            .to_string()
+            .contains("stoplog://sessions/{session}"),
+        "{}",
+        answer(7)
+    );
     ensure!(answer(8).to_string().contains("sess_88"), "{}", answer(8));
     ensure!(world.far.acts_done()? == 1, "{}", world.far.acts_done()?);
 
@@ -95,8 +144,15 @@ fn speaks(sdk: Sdk, at: &At, world: &World, mode: &'static str) -> anyhow::Resul
         json!({"op": "read", "uri": format!("stoplog://traces/{session}")}),
         json!({"op": "read", "uri": "stoplog://sessions/other"}),
     ];
-    let said = sdk.run(&Plan { mode, ..Plan::new(at, &reads) })?;
-    let text = |i: usize| said[i]["answer"]["contents"][0]["text"].as_str().unwrap_or_default();
+    let said = sdk.run(&Plan {
+        mode,
+        ..Plan::new(at, &reads)
+    })?;
+    let text = |i: usize| {
+        said[i]["answer"]["contents"][0]["text"]
+            .as_str()
+            .unwrap_or_default()
+    };
     ensure!(text(1).contains("\"tool_name\":\"keyed\""), "{said:?}");
     ensure!(text(2).contains("\"span_kind\":\"tool_call\""), "{said:?}");
     ensure!(said[3]["answer"]["failed"].is_string(), "{said:?}");
@@ -105,7 +161,11 @@ fn speaks(sdk: Sdk, at: &At, world: &World, mode: &'static str) -> anyhow::Resul
 
 #[test]
 fn the_sdks_speak_over_standard_input() -> anyhow::Result<()> {
-    for (sdk, mode) in [(Sdk::Python, "legacy"), (Sdk::Python, "2026-07-28"), (Sdk::TypeScript, "legacy")] {
+    for (sdk, mode) in [
+        (Sdk::Python, "legacy"),
+        (Sdk::Python, "2026-07-28"),
+        (Sdk::TypeScript, "legacy"),
+    ] {
         let world = World::new(bins!(), &["keyed", "lookup", "paid"])?;
         let at = stdio(&world, &[]);
         speaks(sdk, &at, &world, mode).with_context(|| format!("{sdk:?} {mode}"))?;
@@ -115,11 +175,16 @@ fn the_sdks_speak_over_standard_input() -> anyhow::Result<()> {
 
 #[test]
 fn the_sdks_speak_over_http() -> anyhow::Result<()> {
-    for (sdk, mode) in [(Sdk::Python, "legacy"), (Sdk::Python, "2026-07-28"), (Sdk::TypeScript, "legacy")] {
+    for (sdk, mode) in [
+        (Sdk::Python, "legacy"),
+        (Sdk::Python, "2026-07-28"),
+        (Sdk::TypeScript, "legacy"),
+    ] {
         let world = World::new(bins!(), &["keyed", "lookup", "paid"])?;
         let agent = world.key("acme", "agent", "bot")?;
         let service = Service::start(&world)?;
-        speaks(sdk, &http(&service, &agent), &world, mode).with_context(|| format!("{sdk:?} {mode}"))?;
+        speaks(sdk, &http(&service, &agent), &world, mode)
+            .with_context(|| format!("{sdk:?} {mode}"))?;
     }
     Ok(())
 }
@@ -137,8 +202,14 @@ fn the_inspector_speaks_over_both() -> anyhow::Result<()> {
             .filter_map(|t| t["name"].as_str())
             .collect();
         ensure!(names == ["keyed", "lookup"], "{listed}");
-        ensure!(listed["tools"][1]["annotations"]["readOnlyHint"] == true, "{listed}");
-        let called = inspect(at, &["tools/call", "--tool-name", "keyed", "--tool-arg", "name=x"])?;
+        ensure!(
+            listed["tools"][1]["annotations"]["readOnlyHint"] == true,
+            "{listed}"
+        );
+        let called = inspect(
+            at,
+            &["tools/call", "--tool-name", "keyed", "--tool-arg", "name=x"],
+        )?;
         ensure!(!called["structuredContent"]["act_id"].is_null(), "{called}");
         Ok(())
     };
@@ -146,10 +217,25 @@ fn the_inspector_speaks_over_both() -> anyhow::Result<()> {
     let file = world.path().join("mcp.json");
     std::fs::write(&file, "{\"theme\": \"dark\", \"mcpServers\": {}}")?;
     let path = file.display().to_string();
-    let install = ["mcp", "install", "--client", "claude-desktop", "--tenant", "acme", "--file", &path];
+    let install = [
+        "mcp",
+        "install",
+        "--client",
+        "claude-desktop",
+        "--tenant",
+        "acme",
+        "--file",
+        &path,
+    ];
     let unasked = world.host(&install)?;
-    ensure!(unasked.code == Some(4) && unasked.stderr.contains("+ "), "{unasked:?}");
-    ensure!(!std::fs::read_to_string(&file)?.contains("stoplog"), "nobody agreed");
+    ensure!(
+        unasked.code == Some(4) && unasked.stderr.contains("+ "),
+        "{unasked:?}"
+    );
+    ensure!(
+        !std::fs::read_to_string(&file)?.contains("stoplog"),
+        "nobody agreed"
+    );
     let installed = world.host(&[&install[..], &["--yes"]].concat())?;
     ensure!(installed.code == Some(0), "{installed:?}");
     let text = std::fs::read_to_string(&file)?;
@@ -177,15 +263,30 @@ fn killed_in_a_call_the_client_comes_back_and_is_told() -> anyhow::Result<()> {
             let agent = world.key("acme", "agent", "bot")?;
             let service = Service::start(&world)?;
             world.far.misbehave("hold_answer", 1, 60_000)?;
-            let mut client = sdk.start(&Plan::new(&http(&service, &agent), std::slice::from_ref(&ask)))?;
-            wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+            let mut client = sdk.start(&Plan::new(
+                &http(&service, &agent),
+                std::slice::from_ref(&ask),
+            ))?;
+            wait_for("the act", || {
+                (world.far.acts_done().ok()? == 1).then_some(())
+            })?;
             service.kill()?;
             client.kill()?;
             client.wait()?;
             let service = Service::start(&world)?;
-            let said = sdk.run(&Plan::new(&http(&service, &agent), std::slice::from_ref(&ask)))?;
-            ensure!(!said[1]["answer"]["structuredContent"]["act_id"].is_null(), "{sdk:?} {key:?}: {said:?}");
-            ensure!(world.far.acts_done()? == 1, "{sdk:?}: {}", world.far.acts_done()?);
+            let said = sdk.run(&Plan::new(
+                &http(&service, &agent),
+                std::slice::from_ref(&ask),
+            ))?;
+            ensure!(
+                !said[1]["answer"]["structuredContent"]["act_id"].is_null(),
+                "{sdk:?} {key:?}: {said:?}"
+            );
+            ensure!(
+                world.far.acts_done()? == 1,
+                "{sdk:?}: {}",
+                world.far.acts_done()?
+            );
 
             // Over standard input: the client's child is killed, by a word to itself.
             let world = World::new(bins!(), &["keyed"])?;
@@ -195,7 +296,9 @@ fn killed_in_a_call_the_client_comes_back_and_is_told() -> anyhow::Result<()> {
             variables.push(("STOPLOG_DIE_AT".into(), "request_sent:after:1".into()));
             let dying = At::Stdio(words, variables);
             let mut client = sdk.start(&Plan::new(&dying, std::slice::from_ref(&ask)))?;
-            wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+            wait_for("the act", || {
+                (world.far.acts_done().ok()? == 1).then_some(())
+            })?;
             wait_for("the host's death", || {
                 let open = world.sql("SELECT count(*) FROM open_intents").ok()?;
                 (open[0][0] == "1").then_some(())
@@ -203,8 +306,15 @@ fn killed_in_a_call_the_client_comes_back_and_is_told() -> anyhow::Result<()> {
             client.kill()?;
             client.wait()?;
             let said = sdk.run(&Plan::new(&stdio(&world, &[]), std::slice::from_ref(&ask)))?;
-            ensure!(!said[1]["answer"]["structuredContent"]["act_id"].is_null(), "{sdk:?} {key:?}: {said:?}");
-            ensure!(world.far.acts_done()? == 1, "{sdk:?}: {}", world.far.acts_done()?);
+            ensure!(
+                !said[1]["answer"]["structuredContent"]["act_id"].is_null(),
+                "{sdk:?} {key:?}: {said:?}"
+            );
+            ensure!(
+                world.far.acts_done()? == 1,
+                "{sdk:?}: {}",
+                world.far.acts_done()?
+            );
         }
     }
     Ok(())
@@ -223,9 +333,15 @@ fn a_call_that_is_given_up_is_finished_and_told() -> anyhow::Result<()> {
         // As long as it is under way the repeat is told to wait.
         let steps = [vec![given_up], vec![told; 40]].concat();
         let said = sdk.run(&Plan::new(&stdio(&world, &[]), &steps))?;
-        ensure!(said[1]["answer"]["gave_up"] == true, "{sdk:?}: {:?}", said[1]);
+        ensure!(
+            said[1]["answer"]["gave_up"] == true,
+            "{sdk:?}: {:?}",
+            said[1]
+        );
         let last = &said[40]["answer"];
-        let waited = said.iter().any(|s| s["answer"]["_meta"]["stoplog/error"]["reason"] == "key_in_flight");
+        let waited = said
+            .iter()
+            .any(|s| s["answer"]["_meta"]["stoplog/error"]["reason"] == "key_in_flight");
         ensure!(waited, "{sdk:?}: {said:?}");
         ensure!(world.far.acts_done()? == 1, "{sdk:?}: {last}");
     }
@@ -242,7 +358,12 @@ fn progress_is_told_to_who_asks_for_it() -> anyhow::Result<()> {
         let said = sdk.run(&Plan::new(&stdio(&world, &[]), &[ask]))?;
         let told = said[1]["told"].as_array().context("progress")?;
         ensure!(told.len() >= 2, "{sdk:?}: {said:?}");
-        ensure!(told[0]["message"].as_str().is_some_and(|m| m.contains("keyed")), "{told:?}");
+        ensure!(
+            told[0]["message"]
+                .as_str()
+                .is_some_and(|m| m.contains("keyed")),
+            "{told:?}"
+        );
     }
     Ok(())
 }
@@ -262,17 +383,26 @@ fn an_approval_is_named_and_the_repeat_goes_through() -> anyhow::Result<()> {
         plan.elicit = Some(json!({"approve": true}));
         let said = sdk.run(&plan)?;
         let told = &said[1]["answer"];
-        ensure!(told["isError"] == true && said[1]["told"] == json!([]), "{sdk:?}: {said:?}");
+        ensure!(
+            told["isError"] == true && said[1]["told"] == json!([]),
+            "{sdk:?}: {said:?}"
+        );
         let error = &told["_meta"]["stoplog/error"];
         ensure!(error["reason"] == "approval_required", "{told}");
         let id = error["approval"].as_str().context("an approval")?;
-        ensure!(error["hint"].as_str().is_some_and(|h| h.contains(id)), "{told}");
+        ensure!(
+            error["hint"].as_str().is_some_and(|h| h.contains(id)),
+            "{told}"
+        );
         ensure!(world.far.acts_done()? == 0);
         let approve = format!("/approvals/{id}/approve");
         let approved = service.ask("POST", &approve, &Say::of(&approver).body(json!({})))?;
         ensure!(approved.status == 200, "{approved:?}");
         let said = sdk.run(&Plan::new(&http(&service, &agent), &[call("paid", "x")]))?;
-        ensure!(!said[1]["answer"]["structuredContent"]["act_id"].is_null(), "{sdk:?}: {said:?}");
+        ensure!(
+            !said[1]["answer"]["structuredContent"]["act_id"].is_null(),
+            "{sdk:?}: {said:?}"
+        );
         ensure!(world.far.acts_done()? == 1);
     }
     Ok(())
@@ -290,19 +420,42 @@ fn the_person_at_the_client_is_asked_where_there_is_one() -> anyhow::Result<()> 
             Ok(said.swap_remove(1))
         };
         let nobody = asks(&[], json!({"approve": true}), "a")?;
-        ensure!(nobody["told"] == json!([]) && nobody["answer"]["isError"] == true, "{nobody}");
+        ensure!(
+            nobody["told"] == json!([]) && nobody["answer"]["isError"] == true,
+            "{nobody}"
+        );
         let meera = ["--approver", "Meera"];
         let yes = asks(&meera, json!({"approve": true}), "b")?;
-        ensure!(yes["told"][0]["asked"].as_str().is_some_and(|q| q.contains("Do the act b")), "{sdk:?}: {yes}");
-        ensure!(!yes["answer"]["structuredContent"]["act_id"].is_null(), "{yes}");
+        ensure!(
+            yes["told"][0]["asked"]
+                .as_str()
+                .is_some_and(|q| q.contains("Do the act b")),
+            "{sdk:?}: {yes}"
+        );
+        ensure!(
+            !yes["answer"]["structuredContent"]["act_id"].is_null(),
+            "{yes}"
+        );
         let no = asks(&meera, json!({"approve": false, "note": "not today"}), "c")?;
-        ensure!(no["answer"]["_meta"]["stoplog/error"]["reason"] == "approval_rejected", "{no}");
+        ensure!(
+            no["answer"]["_meta"]["stoplog/error"]["reason"] == "approval_rejected",
+            "{no}"
+        );
         ensure!(no.to_string().contains("not today"), "{no}");
         let silent = asks(&meera, Value::Null, "d")?;
-        ensure!(silent["answer"]["_meta"]["stoplog/error"]["reason"] == "approval_required", "{silent}");
+        ensure!(
+            silent["answer"]["_meta"]["stoplog/error"]["reason"] == "approval_required",
+            "{silent}"
+        );
         ensure!(world.far.acts_done()? == 1, "{}", world.far.acts_done()?);
         let decided = world.host(&["approvals", "list", "--all"])?;
-        let by: Vec<&str> = decided.json.as_array().into_iter().flatten().filter_map(|a| a["decided_by"].as_str()).collect();
+        let by: Vec<&str> = decided
+            .json
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|a| a["decided_by"].as_str())
+            .collect();
         ensure!(by == ["Meera", "Meera"], "{decided:?}");
     }
     Ok(())

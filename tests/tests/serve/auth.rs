@@ -16,21 +16,39 @@ fn nobody_comes_in_without_a_key_that_may() -> anyhow::Result<()> {
     let service = Service::start(&world)?;
     for wrong in ["", "slk_000000000000_00", &keys[0].1[..40]] {
         let heard = act(&service, wrong, "keyed", "x", None)?;
-        ensure!((heard.status, heard.reason()) == (401, "unauthenticated".into()), "{heard:?}");
+        ensure!(
+            (heard.status, heard.reason()) == (401, "unauthenticated".into()),
+            "{heard:?}"
+        );
         ensure!(heard.headers["www-authenticate"] == "Bearer", "{heard:?}");
     }
     let none = service.ask("GET", "/approvals", &Say::default())?;
     ensure!(none.status == 401, "{none:?}");
     // What each role may do, of all that there is to do.
     let rights = [
-        ("POST", "/tools/keyed/call", json!({"arguments": {"name": "x"}}), "agent"),
+        (
+            "POST",
+            "/tools/keyed/call",
+            json!({"arguments": {"name": "x"}}),
+            "agent",
+        ),
         ("POST", "/agent/run", json!({"task": "do it"}), "agent"),
         ("GET", "/tools", json!({}), "agent operator approver viewer"),
         ("GET", "/approvals", json!({}), "operator approver viewer"),
         ("GET", "/parked", json!({}), "operator approver viewer"),
         ("POST", "/approvals/ap_0/approve", json!({}), "approver"),
-        ("POST", "/approvals/ap_0/reject", json!({"note": "no"}), "approver"),
-        ("POST", "/parked/s/1.0/resolve", json!({"as": "not-done"}), "operator"),
+        (
+            "POST",
+            "/approvals/ap_0/reject",
+            json!({"note": "no"}),
+            "approver",
+        ),
+        (
+            "POST",
+            "/parked/s/1.0/resolve",
+            json!({"as": "not-done"}),
+            "operator",
+        ),
         ("POST", "/mcp", json!({}), "agent"),
     ];
     for (method, path, body, may) in rights {
@@ -68,27 +86,40 @@ fn without_keys_a_tenant_is_named_and_nobody_decides() -> anyhow::Result<()> {
         service.ask("POST", "/tools/keyed/call", &say)
     };
     let nameless = call(Say::default())?;
-    ensure!((nameless.status, nameless.reason()) == (401, "unauthenticated".into()), "{nameless:?}");
+    ensure!(
+        (nameless.status, nameless.reason()) == (401, "unauthenticated".into()),
+        "{nameless:?}"
+    );
     let named = call(Say::default().with("stoplog-tenant", "acme"))?;
     ensure!(named.status == 200, "{named:?}");
-    let say = Say::default().with("stoplog-tenant", "acme").body(json!({}));
+    let say = Say::default()
+        .with("stoplog-tenant", "acme")
+        .body(json!({}));
     let decides = service.ask("POST", "/approvals/ap_0/approve", &say)?;
     ensure!(decides.status == 403, "{decides:?}");
     drop(service);
     // Only on a loopback address.
     let said = world.host(&["serve", "--listen", "0.0.0.0:0"])?;
-    ensure!(said.code == Some(4) && said.stderr.contains("config_invalid"), "{said:?}");
+    ensure!(
+        said.code == Some(4) && said.stderr.contains("config_invalid"),
+        "{said:?}"
+    );
     Ok(())
 }
 
 #[test]
 fn a_name_or_a_page_of_somebody_else_is_refused() -> anyhow::Result<()> {
     let world = world(&["keyed"])?;
-    world.write_config("[serve]\nhosts = [\"tools.example.com\"]\norigins = [\"https://desk.example.com\"]\n")?;
+    world.write_config(
+        "[serve]\nhosts = [\"tools.example.com\"]\norigins = [\"https://desk.example.com\"]\n",
+    )?;
     let agent = world.key("acme", "agent", "bot")?;
     let service = Service::start(&world)?;
     let port = service.address.port();
-    let (local, other) = (format!("localhost:{port}"), format!("evil.example.com:{port}"));
+    let (local, other) = (
+        format!("localhost:{port}"),
+        format!("evil.example.com:{port}"),
+    );
     for (host, origin, status) in [
         (local.as_str(), None, 200),
         ("tools.example.com", None, 200),
@@ -106,7 +137,10 @@ fn a_name_or_a_page_of_somebody_else_is_refused() -> anyhow::Result<()> {
             }
             let heard = service.ask("GET", path, &say)?;
             ensure!(heard.status == status, "{host} {origin:?}: {heard:?}");
-            ensure!(status == 200 || heard.reason() == "host_refused", "{heard:?}");
+            ensure!(
+                status == 200 || heard.reason() == "host_refused",
+                "{heard:?}"
+            );
         }
     }
     Ok(())

@@ -16,8 +16,14 @@ fn a_repeat_is_told_what_came_of_it_also_by_the_next_host() -> anyhow::Result<()
     let service = Service::start(&world)?;
     let first = act(&service, &agent, "keyed", "x", Some("\"k-1\""))?;
     ensure!(first.status == 200, "{first:?}");
-    ensure!(text(&first.json(), "disposition") == "executed", "{first:?}");
-    ensure!(!first.headers.contains_key("idempotent-replayed"), "{first:?}");
+    ensure!(
+        text(&first.json(), "disposition") == "executed",
+        "{first:?}"
+    );
+    ensure!(
+        !first.headers.contains_key("idempotent-replayed"),
+        "{first:?}"
+    );
     let output = first.json()["output"].clone();
 
     let check = |service: &Service| -> anyhow::Result<()> {
@@ -25,14 +31,23 @@ fn a_repeat_is_told_what_came_of_it_also_by_the_next_host() -> anyhow::Result<()
         ensure!(again.status == 200, "{again:?}");
         ensure!(again.json()["output"] == output, "{again:?}");
         ensure!(again.headers["idempotent-replayed"] == "true", "{again:?}");
-        ensure!(text(&again.json(), "disposition") == "replayed", "{again:?}");
+        ensure!(
+            text(&again.json(), "disposition") == "replayed",
+            "{again:?}"
+        );
         for (tool, name) in [("keyed", "y"), ("lookup", "x")] {
             let other = act(service, &agent, tool, name, Some("k-1"))?;
-            ensure!((other.status, other.reason()) == (422, "key_conflict".into()), "{other:?}");
+            ensure!(
+                (other.status, other.reason()) == (422, "key_conflict".into()),
+                "{other:?}"
+            );
         }
         // Without a key the act's own serves.
         let bare = act(service, &agent, "keyed", "x", None)?;
-        ensure!(text(&bare.json(), "disposition") == "deduplicated", "{bare:?}");
+        ensure!(
+            text(&bare.json(), "disposition") == "deduplicated",
+            "{bare:?}"
+        );
         ensure!(bare.json()["output"] == output, "{bare:?}");
         Ok(())
     };
@@ -66,7 +81,10 @@ fn a_key_is_its_owners() -> anyhow::Result<()> {
     let service = Service::start(&world)?;
     let first = act(&service, &ann, "keyed", "a", Some("k"))?;
     let second = act(&service, &bob, "keyed", "b", Some("k"))?;
-    ensure!(first.status == 200 && second.status == 200, "{first:?} {second:?}");
+    ensure!(
+        first.status == 200 && second.status == 200,
+        "{first:?} {second:?}"
+    );
     ensure!(world.far.acts_done()? == 2);
     Ok(())
 }
@@ -81,9 +99,14 @@ fn two_at_once_make_one_effect() -> anyhow::Result<()> {
         let done = world.far.acts_done()?;
         std::thread::scope(|scope| -> anyhow::Result<()> {
             let first = scope.spawn(|| act(&service, &agent, "keyed", name, key));
-            wait_for("the act", || (world.far.acts_done().ok()? == done + 1).then_some(()))?;
+            wait_for("the act", || {
+                (world.far.acts_done().ok()? == done + 1).then_some(())
+            })?;
             let second = act(&service, &agent, "keyed", name, key)?;
-            ensure!((second.status, second.reason()) == (409, "key_in_flight".into()), "{second:?}");
+            ensure!(
+                (second.status, second.reason()) == (409, "key_in_flight".into()),
+                "{second:?}"
+            );
             ensure!(second.headers.contains_key("retry-after"), "{second:?}");
             let first = first.join().expect("no panic")?;
             ensure!(first.status == 200, "{first:?}");
@@ -91,7 +114,11 @@ fn two_at_once_make_one_effect() -> anyhow::Result<()> {
         })?;
         let again = act(&service, &agent, "keyed", name, key)?;
         ensure!(again.status == 200, "{again:?}");
-        ensure!(world.far.acts_done()? == done + 1, "{}", world.far.acts_done()?);
+        ensure!(
+            world.far.acts_done()? == done + 1,
+            "{}",
+            world.far.acts_done()?
+        );
     }
     Ok(())
 }
@@ -100,7 +127,11 @@ fn two_at_once_make_one_effect() -> anyhow::Result<()> {
 /// told; by its key, or by the act's.
 #[test]
 fn killed_in_a_call_the_repeat_is_told() -> anyhow::Result<()> {
-    for (tool, key) in [("keyed", Some("k")), ("probed", Some("k")), ("probed", None)] {
+    for (tool, key) in [
+        ("keyed", Some("k")),
+        ("probed", Some("k")),
+        ("probed", None),
+    ] {
         let world = world(&[tool])?;
         if tool == "probed" {
             world.far.misbehave("forget_keys", 0, 0)?;
@@ -110,9 +141,13 @@ fn killed_in_a_call_the_repeat_is_told() -> anyhow::Result<()> {
         world.far.misbehave("hold_answer", 1, 60_000)?;
         let asked = std::thread::scope(|scope| -> anyhow::Result<_> {
             let asked = scope.spawn(|| act(&service, &agent, tool, "x", key));
-            wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+            wait_for("the act", || {
+                (world.far.acts_done().ok()? == 1).then_some(())
+            })?;
             let kill = format!("kill -9 {}", service.pid());
-            std::process::Command::new("sh").args(["-c", &kill]).status()?;
+            std::process::Command::new("sh")
+                .args(["-c", &kill])
+                .status()?;
             Ok(asked.join().expect("no panic"))
         })?;
         ensure!(asked.is_err(), "{asked:?}");
@@ -120,8 +155,15 @@ fn killed_in_a_call_the_repeat_is_told() -> anyhow::Result<()> {
         let service = Service::start(&world)?;
         let again = act(&service, &agent, tool, "x", key)?;
         ensure!(again.status == 200, "{tool}: {again:?}");
-        ensure!(!text(&again.json()["output"], "act_id").is_empty(), "{again:?}");
-        ensure!(world.far.acts_done()? == 1, "{tool}: {}", world.far.acts_done()?);
+        ensure!(
+            !text(&again.json()["output"], "act_id").is_empty(),
+            "{again:?}"
+        );
+        ensure!(
+            world.far.acts_done()? == 1,
+            "{tool}: {}",
+            world.far.acts_done()?
+        );
         ensure!(verified(&world)?);
     }
     Ok(())
@@ -137,7 +179,9 @@ fn calls_of_one_client_do_not_wait_for_each_other() -> anyhow::Result<()> {
     std::thread::scope(|scope| -> anyhow::Result<()> {
         let (service, agent) = (&service, &agent);
         let slow = scope.spawn(|| act(service, agent, "keyed", "slow", Some("slow")));
-        wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+        wait_for("the act", || {
+            (world.far.acts_done().ok()? == 1).then_some(())
+        })?;
         let quick = |i: u32| {
             let name = format!("n{i}");
             act(service, agent, "keyed", &name, Some(&name))
@@ -165,7 +209,10 @@ fn calls_of_one_client_do_not_wait_for_each_other() -> anyhow::Result<()> {
     ids.sort_unstable();
     ids.dedup();
     ensure!(ids.len() == spans.len(), "a span id is there twice");
-    ensure!(spans.iter().all(|s| s["span_kind"] != "llm_call"), "nobody paid for a model");
+    ensure!(
+        spans.iter().all(|s| s["span_kind"] != "llm_call"),
+        "nobody paid for a model"
+    );
     ensure!(verified(&world)?);
     Ok(())
 }
@@ -180,12 +227,21 @@ fn what_the_host_refuses_is_a_problem() -> anyhow::Result<()> {
         service.ask("POST", &format!("/tools/{tool}/call"), &say)
     };
     let wrong = call("keyed", json!({"arguments": {"name": 5}}))?;
-    ensure!((wrong.status, wrong.reason()) == (400, "input_schema".into()), "{wrong:?}");
-    ensure!(wrong.headers["content-type"] == "application/problem+json", "{wrong:?}");
+    ensure!(
+        (wrong.status, wrong.reason()) == (400, "input_schema".into()),
+        "{wrong:?}"
+    );
+    ensure!(
+        wrong.headers["content-type"] == "application/problem+json",
+        "{wrong:?}"
+    );
     ensure!(text(&wrong.json(), "changed") == "nothing", "{wrong:?}");
     ensure!(!text(&wrong.json(), "hint").is_empty(), "{wrong:?}");
     let slow = call("spinner", json!({"arguments": {"name": "x"}}))?;
-    ensure!((slow.status, slow.reason()) == (500, "sandbox_timeout".into()), "{slow:?}");
+    ensure!(
+        (slow.status, slow.reason()) == (500, "sandbox_timeout".into()),
+        "{slow:?}"
+    );
     // An error that changed nothing gives the key free.
     let say = |name: serde_json::Value| {
         Say::of(&agent)
@@ -210,14 +266,19 @@ fn who_hangs_up_finds_its_call_done() -> anyhow::Result<()> {
         .with("idempotency-key", "k")
         .body(json!({"arguments": {"name": "x"}}));
     let stream = service.send("POST", "/tools/keyed/call", &say)?;
-    wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+    wait_for("the act", || {
+        (world.far.acts_done().ok()? == 1).then_some(())
+    })?;
     drop(stream);
     let again = wait_for("its result", || {
         std::thread::sleep(Duration::from_millis(100));
         let heard = service.ask("POST", "/tools/keyed/call", &say).ok()?;
         (heard.status == 200).then_some(heard)
     })?;
-    ensure!(again.headers.contains_key("idempotent-replayed"), "{again:?}");
+    ensure!(
+        again.headers.contains_key("idempotent-replayed"),
+        "{again:?}"
+    );
     ensure!(world.far.acts_done()? == 1);
     let answered = world.sql("SELECT count(*) FROM events WHERE kind = 'observed'")?;
     ensure!(answered.first().context("a row")?[0] == "1", "{answered:?}");

@@ -18,11 +18,17 @@ fn told_to_stop_it_answers_who_is_there_and_ends() -> anyhow::Result<()> {
     world.far.misbehave("hold_answer", 2, 1_500)?;
     let call = Say::of(&agent).body(json!({"arguments": {"name": "x"}}));
     let mut called = service.send("POST", "/tools/keyed/call", &call)?;
-    wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
-    let run = Say::of(&agent).with("prefer", "respond-async").body(json!({"task": "do it"}));
+    wait_for("the act", || {
+        (world.far.acts_done().ok()? == 1).then_some(())
+    })?;
+    let run = Say::of(&agent)
+        .with("prefer", "respond-async")
+        .body(json!({"task": "do it"}));
     let began = service.ask("POST", "/agent/run", &run)?;
     let place = began.headers["location"].clone();
-    wait_for("the act", || (world.far.acts_done().ok()? == 2).then_some(()))?;
+    wait_for("the act", || {
+        (world.far.acts_done().ok()? == 2).then_some(())
+    })?;
     let mut follows = service.send("GET", &format!("{place}/events"), &Say::of(&agent))?;
     std::thread::sleep(std::time::Duration::from_millis(200));
     service.terminate()?;
@@ -30,7 +36,10 @@ fn told_to_stop_it_answers_who_is_there_and_ends() -> anyhow::Result<()> {
     let mut answer = Vec::new();
     called.read_to_end(&mut answer)?;
     let answer = heard(&answer)?;
-    ensure!(answer.status == 200, "the call under way was not answered: {answer:?}");
+    ensure!(
+        answer.status == 200,
+        "the call under way was not answered: {answer:?}"
+    );
     let mut told = String::new();
     follows.read_to_string(&mut told)?;
     ensure!(told.contains("run_started"), "{told}");
@@ -39,9 +48,23 @@ fn told_to_stop_it_answers_who_is_there_and_ends() -> anyhow::Result<()> {
     let last: Value = serde_json::from_str(said.lines().last().context("a line")?)?;
     let steps = last["shutdown"].as_array().context("steps")?;
     let names: Vec<&str> = steps.iter().map(|s| text(s, "component")).collect();
-    ensure!(names == ["doors", "admission", "calls", "sessions", "spans", "journal"], "{names:?}");
+    ensure!(
+        names
+            == [
+                "doors",
+                "admission",
+                "calls",
+                "sessions",
+                "spans",
+                "journal"
+            ],
+        "{names:?}"
+    );
     ensure!(steps.iter().all(|s| s["done"] == true), "{last}");
-    ensure!(!world.data_dir().join("journal.db-wal").exists(), "the WAL was not checkpointed");
+    ensure!(
+        !world.data_dir().join("journal.db-wal").exists(),
+        "the WAL was not checkpointed"
+    );
 
     // The run was stopped in order, and the next host ends it.
     let service = Service::start(&world)?;
@@ -68,7 +91,10 @@ fn what_a_dead_service_left_is_ended_by_command_too() -> anyhow::Result<()> {
     ensure!(open.is_empty(), "{open:?}");
     let service = Service::start(&world)?;
     let again = act(&service, &agent, "keyed", "x", Some("k"))?;
-    ensure!(again.status == 200 && again.headers.contains_key("idempotent-replayed"), "{again:?}");
+    ensure!(
+        again.status == 200 && again.headers.contains_key("idempotent-replayed"),
+        "{again:?}"
+    );
     ensure!(world.far.acts_done()? == 1);
     Ok(())
 }

@@ -17,7 +17,13 @@ fn world(tools: &[&str]) -> anyhow::Result<World> {
 }
 
 /// Has a tool act under a name, with a client's key or without.
-fn act(service: &Service, agent: &str, tool: &str, name: &str, key: Option<&str>) -> anyhow::Result<Heard> {
+fn act(
+    service: &Service,
+    agent: &str,
+    tool: &str,
+    name: &str,
+    key: Option<&str>,
+) -> anyhow::Result<Heard> {
     let mut say = Say::of(agent).body(json!({"arguments": {"name": name}}));
     if let Some(key) = key {
         say = say.with("idempotency-key", key);

@@ -31,7 +31,10 @@ fn waits(heard: &Heard) -> anyhow::Result<String> {
     let told = heard.json();
     ensure!(text(&told, "status") == "waiting_approval", "{heard:?}");
     ensure!(text(&told, "preview").contains("Do the act"), "{heard:?}");
-    ensure!(text(&told, "to_do").contains("stoplog approvals approve"), "{heard:?}");
+    ensure!(
+        text(&told, "to_do").contains("stoplog approvals approve"),
+        "{heard:?}"
+    );
     Ok(told["approval"].as_str().context("an approval")?.to_owned())
 }
 
@@ -50,19 +53,31 @@ fn an_approved_call_goes_through_once() -> anyhow::Result<()> {
         let approve = format!("/approvals/{id}/approve");
         for nobody in [&desk.agent, &desk.viewer] {
             let refused = ask(nobody, "POST", &approve, json!({}))?;
-            ensure!((refused.status, refused.reason()) == (403, "forbidden".into()), "{refused:?}");
+            ensure!(
+                (refused.status, refused.reason()) == (403, "forbidden".into()),
+                "{refused:?}"
+            );
         }
         let listed = ask(&desk.viewer, "GET", "/approvals", json!({}))?;
-        ensure!(listed.json()["approvals"][0]["id"] == id.as_str(), "{listed:?}");
+        ensure!(
+            listed.json()["approvals"][0]["id"] == id.as_str(),
+            "{listed:?}"
+        );
         ensure!(desk.world.far.acts_done()? == 0, "nothing is done before");
 
         let approved = ask(&desk.approver, "POST", &approve, json!({"note": "fine"}))?;
         ensure!(approved.status == 200, "{approved:?}");
-        ensure!(text(&approved.json(), "by") == "Meera", "the record is the key's owner");
+        ensure!(
+            text(&approved.json(), "by") == "Meera",
+            "the record is the key's owner"
+        );
         let done = act(&desk.service, &desk.agent, "paid", "x", key)?;
         ensure!(done.status == 200, "{done:?}");
         let twice = ask(&desk.approver, "POST", &approve, json!({}))?;
-        ensure!((twice.status, twice.reason()) == (409, "approval_not_pending".into()), "{twice:?}");
+        ensure!(
+            (twice.status, twice.reason()) == (409, "approval_not_pending".into()),
+            "{twice:?}"
+        );
         let again = act(&desk.service, &desk.agent, "paid", "x", key)?;
         ensure!(again.json()["output"] == done.json()["output"], "{again:?}");
         ensure!(desk.world.far.acts_done()? == 1);
@@ -77,13 +92,18 @@ fn an_approved_call_goes_through_once() -> anyhow::Result<()> {
 fn an_approval_by_command_counts_beside_the_host() -> anyhow::Result<()> {
     let desk = desk(&["paid"])?;
     let id = waits(&act(&desk.service, &desk.agent, "paid", "x", None)?)?;
-    let approved = desk.world.host(&["approvals", "approve", &id, "--by", "Meera"])?;
+    let approved = desk
+        .world
+        .host(&["approvals", "approve", &id, "--by", "Meera"])?;
     ensure!(approved.code == Some(0), "{approved:?}");
     let done = wait_for("the call", || {
         let heard = act(&desk.service, &desk.agent, "paid", "x", None).ok()?;
         (heard.status == 200).then_some(heard)
     })?;
-    ensure!(!text(&done.json()["output"], "act_id").is_empty(), "{done:?}");
+    ensure!(
+        !text(&done.json()["output"], "act_id").is_empty(),
+        "{done:?}"
+    );
     ensure!(desk.world.far.acts_done()? == 1);
     Ok(())
 }
@@ -96,13 +116,22 @@ fn a_rejected_call_is_told_so() -> anyhow::Result<()> {
         let reject = format!("/approvals/{id}/reject");
         let mute = Say::of(&desk.approver).body(json!({}));
         let mute = desk.service.ask("POST", &reject, &mute)?;
-        ensure!((mute.status, mute.reason()) == (400, "request_invalid".into()), "{mute:?}");
+        ensure!(
+            (mute.status, mute.reason()) == (400, "request_invalid".into()),
+            "{mute:?}"
+        );
         let why = Say::of(&desk.approver).body(json!({"note": "too much"}));
         let rejected = desk.service.ask("POST", &reject, &why)?;
         ensure!(rejected.status == 200, "{rejected:?}");
         let told = act(&desk.service, &desk.agent, "paid", "x", key)?;
-        ensure!((told.status, told.reason()) == (403, "approval_rejected".into()), "{told:?}");
-        ensure!(text(&told.json(), "detail").contains("too much"), "{told:?}");
+        ensure!(
+            (told.status, told.reason()) == (403, "approval_rejected".into()),
+            "{told:?}"
+        );
+        ensure!(
+            text(&told.json(), "detail").contains("too much"),
+            "{told:?}"
+        );
         ensure!(desk.world.far.acts_done()? == 0);
     }
     Ok(())
@@ -113,7 +142,13 @@ fn a_rejected_call_is_told_so() -> anyhow::Result<()> {
 fn what_waits_is_its_tenants_and_outlives_the_host() -> anyhow::Result<()> {
     let desk = desk(&["paid"])?;
     let id = waits(&act(&desk.service, &desk.agent, "paid", "x", None)?)?;
-    let Desk { world, service, agent, approver, .. } = desk;
+    let Desk {
+        world,
+        service,
+        agent,
+        approver,
+        ..
+    } = desk;
     service.kill()?;
     let stranger = world.key("initech", "approver", "Bill")?;
     let service = Service::start(&world)?;
@@ -121,8 +156,14 @@ fn what_waits_is_its_tenants_and_outlives_the_host() -> anyhow::Result<()> {
     ensure!(listed.json()["approvals"] == json!([]), "{listed:?}");
     let approve = format!("/approvals/{id}/approve");
     let refused = service.ask("POST", &approve, &Say::of(&stranger).body(json!({})))?;
-    ensure!((refused.status, refused.reason()) == (404, "approval_not_found".into()), "{refused:?}");
-    ensure!(waits(&act(&service, &agent, "paid", "x", None)?)? == id, "it asked anew");
+    ensure!(
+        (refused.status, refused.reason()) == (404, "approval_not_found".into()),
+        "{refused:?}"
+    );
+    ensure!(
+        waits(&act(&service, &agent, "paid", "x", None)?)? == id,
+        "it asked anew"
+    );
     let approved = service.ask("POST", &approve, &Say::of(&approver).body(json!({})))?;
     ensure!(approved.status == 200, "{approved:?}");
     let done = act(&service, &agent, "paid", "x", None)?;
@@ -143,11 +184,16 @@ fn a_parked_call_is_resolved_by_an_operator() -> anyhow::Result<()> {
         .with("idempotency-key", "k")
         .body(json!({"arguments": {"name": "x"}}));
     let _asked = service.send("POST", "/tools/neither/call", &say)?;
-    wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+    wait_for("the act", || {
+        (world.far.acts_done().ok()? == 1).then_some(())
+    })?;
     service.kill()?;
     let service = Service::start(&world)?;
     let parked = act(&service, &agent, "neither", "x", Some("k"))?;
-    ensure!((parked.status, text(&parked.json(), "status")) == (202, "parked"), "{parked:?}");
+    ensure!(
+        (parked.status, text(&parked.json(), "status")) == (202, "parked"),
+        "{parked:?}"
+    );
     let told = parked.json();
     let id = text(&told, "parked");
     let listed = service.ask("GET", "/parked", &Say::of(&operator))?;
@@ -160,7 +206,10 @@ fn a_parked_call_is_resolved_by_an_operator() -> anyhow::Result<()> {
     ensure!(refused.status == 403, "{refused:?}");
     let wrong = json!({"as": "done", "output": {"other": 1}});
     let wrong = service.ask("POST", &resolve, &Say::of(&operator).body(wrong))?;
-    ensure!((wrong.status, wrong.reason()) == (400, "output_schema".into()), "{wrong:?}");
+    ensure!(
+        (wrong.status, wrong.reason()) == (400, "output_schema".into()),
+        "{wrong:?}"
+    );
     let resolved = service.ask("POST", &resolve, &Say::of(&operator).body(done))?;
     ensure!(resolved.status == 200, "{resolved:?}");
     let told = act(&service, &agent, "neither", "x", Some("k"))?;

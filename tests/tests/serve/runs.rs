@@ -27,27 +27,47 @@ fn a_run_is_begun_once_under_its_key() -> anyhow::Result<()> {
     let first = run(&service, &agent, "do it", &key)?;
     ensure!(first.status == 200, "{first:?}");
     let told = first.json();
-    ensure!((text(&told, "status"), text(&told, "answer")) == ("ended", "done"), "{told}");
+    ensure!(
+        (text(&told, "status"), text(&told, "answer")) == ("ended", "done"),
+        "{told}"
+    );
     ensure!(text(&told, "trace_id").len() == 32, "{told}");
     let place = &first.headers["location"];
 
     let again = run(&service, &agent, "do it", &key)?;
-    ensure!(again.status == 200 && again.headers["idempotent-replayed"] == "true", "{again:?}");
+    ensure!(
+        again.status == 200 && again.headers["idempotent-replayed"] == "true",
+        "{again:?}"
+    );
     ensure!(again.json() == told, "{again:?}");
     let other = run(&service, &agent, "do something else", &key)?;
-    ensure!((other.status, other.reason()) == (422, "key_conflict".into()), "{other:?}");
+    ensure!(
+        (other.status, other.reason()) == (422, "key_conflict".into()),
+        "{other:?}"
+    );
     for bad in ["", "two words", "\"open"] {
         let bad = run(&service, &agent, "do it", &[("idempotency-key", bad)])?;
-        ensure!((bad.status, bad.reason()) == (400, "idempotency_key_invalid".into()), "{bad:?}");
+        ensure!(
+            (bad.status, bad.reason()) == (400, "idempotency_key_invalid".into()),
+            "{bad:?}"
+        );
     }
     let shown = service.ask("GET", place, &Say::of(&agent))?;
     ensure!(shown.json() == told, "{shown:?}");
     let stranger = world.key("initech", "viewer", "wall")?;
     let hidden = service.ask("GET", place, &Say::of(&stranger))?;
-    ensure!((hidden.status, hidden.reason()) == (404, "session_not_found".into()), "{hidden:?}");
+    ensure!(
+        (hidden.status, hidden.reason()) == (404, "session_not_found".into()),
+        "{hidden:?}"
+    );
     let trace = format!("/traces/{}", text(&told, "session"));
     let spans = service.ask("GET", &trace, &Say::of(&agent))?;
-    ensure!(spans.json()["spans"].as_array().is_some_and(|s| s.len() > 3), "{spans:?}");
+    ensure!(
+        spans.json()["spans"]
+            .as_array()
+            .is_some_and(|s| s.len() > 3),
+        "{spans:?}"
+    );
     let hidden = service.ask("GET", &trace, &Say::of(&stranger))?;
     ensure!(hidden.status == 404, "{hidden:?}");
     ensure!(world.far.acts_done()? == 1);
@@ -64,10 +84,18 @@ fn a_run_under_way_is_told_so_and_goes_on_without_its_client() -> anyhow::Result
     let key = [("idempotency-key", "r-1"), ("prefer", "respond-async")];
     let began = run(&service, &agent, "do it", &key)?;
     ensure!(began.status == 202, "{began:?}");
-    ensure!(began.headers["preference-applied"] == "respond-async", "{began:?}");
-    wait_for("the act", || (world.far.acts_done().ok()? == 1).then_some(()))?;
+    ensure!(
+        began.headers["preference-applied"] == "respond-async",
+        "{began:?}"
+    );
+    wait_for("the act", || {
+        (world.far.acts_done().ok()? == 1).then_some(())
+    })?;
     let again = run(&service, &agent, "do it", &key)?;
-    ensure!((again.status, again.reason()) == (409, "key_in_flight".into()), "{again:?}");
+    ensure!(
+        (again.status, again.reason()) == (409, "key_in_flight".into()),
+        "{again:?}"
+    );
     ensure!(again.headers.contains_key("retry-after"), "{again:?}");
     // Killed with the effect done and nothing known of it: the next host goes on by itself.
     service.kill()?;
@@ -105,9 +133,14 @@ fn a_run_that_waits_for_a_person_goes_on_when_they_have_decided() -> anyhow::Res
 }
 
 /// The events of a stream, as (id, name, data), until it ends.
-fn events(service: &Service, path: &str, say: &Say<'_>) -> anyhow::Result<Vec<(String, String, Value)>> {
+fn events(
+    service: &Service,
+    path: &str,
+    say: &Say<'_>,
+) -> anyhow::Result<Vec<(String, String, Value)>> {
     let stream = BufReader::new(service.send("GET", path, say)?);
-    let (mut all, mut id, mut name, mut data) = (Vec::new(), String::new(), String::new(), Value::Null);
+    let (mut all, mut id, mut name, mut data) =
+        (Vec::new(), String::new(), String::new(), Value::Null);
     for line in stream.lines() {
         let line = line?;
         if let Some(text) = line.strip_prefix("id: ") {
@@ -117,7 +150,11 @@ fn events(service: &Service, path: &str, say: &Say<'_>) -> anyhow::Result<Vec<(S
         } else if let Some(text) = line.strip_prefix("data: ") {
             data = serde_json::from_str(text)?;
         } else if line.is_empty() && !name.is_empty() {
-            all.push((std::mem::take(&mut id), std::mem::take(&mut name), data.take()));
+            all.push((
+                std::mem::take(&mut id),
+                std::mem::take(&mut name),
+                data.take(),
+            ));
         }
     }
     Ok(all)
@@ -147,36 +184,69 @@ fn events_are_resumed_from_any_of_them() -> anyhow::Result<()> {
 
     let names: Vec<&str> = live.iter().map(|(_, name, _)| name.as_str()).collect();
     let expected = [
-        "run_started", "text", "call", "result", "text", "text", "call", "result", "text", "text",
-        "text", "run_ended", "rest",
+        "run_started",
+        "text",
+        "call",
+        "result",
+        "text",
+        "text",
+        "call",
+        "result",
+        "text",
+        "text",
+        "text",
+        "run_ended",
+        "rest",
     ];
     ensure!(names == expected, "{names:?}");
     // Text is committed behind what its step called, and never before.
     let texts: Vec<(u64, &str)> = live
         .iter()
         .filter(|(_, name, _)| name == "text")
-        .map(|(_, _, data)| (data["iteration"].as_u64().unwrap_or(0), text(data, "status")))
+        .map(|(_, _, data)| {
+            (
+                data["iteration"].as_u64().unwrap_or(0),
+                text(data, "status"),
+            )
+        })
         .collect();
     let expected = [
-        (1, "provisional"), (1, "committed"), (2, "provisional"), (2, "committed"),
-        (3, "provisional"), (3, "committed"),
+        (1, "provisional"),
+        (1, "committed"),
+        (2, "provisional"),
+        (2, "committed"),
+        (3, "provisional"),
+        (3, "committed"),
     ];
     ensure!(texts == expected, "{texts:?}");
     // Ids are places in the journal.
-    let seqs: Vec<u64> = live.iter().filter_map(|(id, _, _)| id.parse().ok()).collect();
+    let seqs: Vec<u64> = live
+        .iter()
+        .filter_map(|(id, _, _)| id.parse().ok())
+        .collect();
     ensure!(seqs.windows(2).all(|w| w[0] < w[1]), "{seqs:?}");
     let last = world.sql("SELECT max(seq) FROM events WHERE session_id LIKE 'run_%'")?;
-    ensure!(last[0][0] == seqs.last().context("an id")?.to_string(), "{seqs:?}");
+    ensure!(
+        last[0][0] == seqs.last().context("an id")?.to_string(),
+        "{seqs:?}"
+    );
 
     // From any event on, also at another host.
     service.kill()?;
     let service = Service::start(&world)?;
-    for (i, (id, _, _)) in live.iter().enumerate().filter(|(_, (id, ..))| !id.is_empty()) {
+    for (i, (id, _, _)) in live
+        .iter()
+        .enumerate()
+        .filter(|(_, (id, ..))| !id.is_empty())
+    {
         let rest = events(&service, &path, &Say::of(&agent).with("last-event-id", id))?;
         ensure!(rest == live[i + 1..], "behind {id}: {rest:?}");
     }
     let odd = service.ask("GET", &path, &Say::of(&agent).with("last-event-id", "x"))?;
-    ensure!((odd.status, odd.reason()) == (400, "request_invalid".into()), "{odd:?}");
+    ensure!(
+        (odd.status, odd.reason()) == (400, "request_invalid".into()),
+        "{odd:?}"
+    );
     Ok(())
 }
 
@@ -191,10 +261,15 @@ fn text_that_cannot_be_used_is_retracted() -> anyhow::Result<()> {
     let agent = world.key("acme", "agent", "bot")?;
     let service = Service::start(&world)?;
     let failed = run(&service, &agent, "do it", &[])?;
-    ensure!(failed.status == 200 && text(&failed.json(), "status") == "failed", "{failed:?}");
+    ensure!(
+        failed.status == 200 && text(&failed.json(), "status") == "failed",
+        "{failed:?}"
+    );
     let path = format!("{}/events", failed.headers["location"]);
     let told = events(&service, &path, &Say::of(&agent))?;
-    let retracted = told.iter().any(|(_, name, data)| name == "text" && text(data, "status") == "retracted");
+    let retracted = told
+        .iter()
+        .any(|(_, name, data)| name == "text" && text(data, "status") == "retracted");
     ensure!(retracted, "{told:?}");
     Ok(())
 }

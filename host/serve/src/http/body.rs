@@ -70,7 +70,9 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     if good && all.next().is_none() {
         return Ok(Some(bare.to_owned()));
     }
-    let detail = format!("an idempotency key is one of 1 to {KEY_CHARS} visible characters, without \" and \\");
+    let detail = format!(
+        "an idempotency key is one of 1 to {KEY_CHARS} visible characters, without \" and \\"
+    );
     Err(Problem::new(Reason::IdempotencyKeyInvalid, detail))
 }
 

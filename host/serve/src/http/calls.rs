@@ -27,7 +27,12 @@ struct ToolCall {
 }
 
 pub(super) async fn list(State(app): State<App>) -> Json<Value> {
-    let tools: Value = app.host.tools().iter().map(|t| t.definition.clone()).collect();
+    let tools: Value = app
+        .host
+        .tools()
+        .iter()
+        .map(|t| t.definition.clone())
+        .collect();
     Json(json!({"tools": tools}))
 }
 
@@ -47,7 +52,10 @@ pub(super) async fn call(
         arguments: Value::Object(asked.arguments),
         key,
         conversation: asked.conversation,
-        program: agent.and_then(|a| a.to_str().ok()).unwrap_or("http").to_owned(),
+        program: agent
+            .and_then(|a| a.to_str().ok())
+            .unwrap_or("http")
+            .to_owned(),
     };
     let answer = app.call(caller, ask).await?;
     Ok(told(answer))
@@ -84,9 +92,16 @@ impl App {
         });
         match doing.await {
             Ok(answer) => answer,
-            Err(error) => Err(Refusal::new(Reason::HandlerPanicked, error.to_string())),
+            Err(error) => Err(panicked(&error)),
         }
     }
+}
+
+/// What the panic said is for the log: it may hold anything.
+fn panicked(error: &tokio::task::JoinError) -> Refusal {
+    tracing::error!(%error, "a call panicked");
+    let message = "the call met a defect of the host; the journal says how far it came";
+    Refusal::new(Reason::HandlerPanicked, message)
 }
 
 /// What to do about a call that waits, for the client's people.

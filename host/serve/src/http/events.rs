@@ -198,7 +198,11 @@ fn of_record(record: &Record, session: &Session) -> Vec<Told> {
             told
         }
         Event::TurnRejected(rejected) if !rejected.turn.text.is_empty() => {
-            vec![text(rejected.turn.iteration, "retracted", &rejected.turn.text)]
+            vec![text(
+                rejected.turn.iteration,
+                "retracted",
+                &rejected.turn.text,
+            )]
         }
         Event::ApprovalRequested(asked) => vec![event(
             "approval",

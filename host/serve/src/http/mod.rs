@@ -92,12 +92,8 @@ impl App {
 
 /// Serves until `end`, and then until what is under way has been answered: no connection is accepted,
 /// streams end, and the rest is waited for. Dropping the future drops the connections.
-pub async fn serve<L>(
-    listener: L,
-    host: Arc<dyn Host>,
-    settings: Settings,
-    end: CancellationToken,
-) where
+pub async fn serve<L>(listener: L, host: Arc<dyn Host>, settings: Settings, end: CancellationToken)
+where
     L: axum::serve::Listener,
     L::Io: Unpin,
 {
@@ -187,14 +183,37 @@ fn route(
 
 fn service_routes() -> Vec<Route> {
     vec![
-        route("/health", get(health::live), None, ("health", "The process lives."))
-            .answers(&[(200, Answers::Status)]),
-        route("/ready", get(health::ready), None, ("ready", "Whether work is taken: each condition, and what was found."))
-            .answers(&[(200, Answers::Ready), (503, Answers::Ready)]),
-        route("/openapi.json", get(document), None, ("openapi", "This document."))
-            .answers(&[(200, Answers::Any)]),
-        route("/tools", get(calls::list), Some(Right::Follow), ("listTools", "The tools of the lock, as MCP defines them."))
-            .answers(&[(200, Answers::Any)]),
+        route(
+            "/health",
+            get(health::live),
+            None,
+            ("health", "The process lives."),
+        )
+        .answers(&[(200, Answers::Status)]),
+        route(
+            "/ready",
+            get(health::ready),
+            None,
+            (
+                "ready",
+                "Whether work is taken: each condition, and what was found.",
+            ),
+        )
+        .answers(&[(200, Answers::Ready), (503, Answers::Ready)]),
+        route(
+            "/openapi.json",
+            get(document),
+            None,
+            ("openapi", "This document."),
+        )
+        .answers(&[(200, Answers::Any)]),
+        route(
+            "/tools",
+            get(calls::list),
+            Some(Right::Follow),
+            ("listTools", "The tools of the lock, as MCP defines them."),
+        )
+        .answers(&[(200, Answers::Any)]),
     ]
 }
 
@@ -229,34 +248,90 @@ fn work_routes() -> Vec<Route> {
 fn people_routes() -> Vec<Route> {
     use Reason::*;
     vec![
-        route("/approvals", get(people::approvals), Some(Right::Look), ("listApprovals", "What waits for a yes or a no; with `all`, decided ones too."))
-            .params(&[Param::Query("all")])
-            .answers(&[(200, Answers::Any)]),
-        route("/approvals/{id}", get(people::approval), Some(Right::Look), ("showApproval", "The whole packet."))
-            .params(&[Param::Path("id")])
-            .answers(&[(200, Answers::Any)])
-            .problems(&[ApprovalNotFound]),
-        route("/approvals/{id}/approve", post(people::approve), Some(Right::Approve), ("approve", "Says yes: good once, for these arguments. The record has the name of the key."))
-            .post("Decision")
-            .params(&[Param::Path("id")])
-            .answers(&[(200, Answers::Any)])
-            .problems(&[RequestInvalid, ApprovalNotFound, ApprovalNotPending, ApprovalExpired]),
-        route("/approvals/{id}/reject", post(people::reject), Some(Right::Approve), ("reject", "Says no, and why."))
-            .post("Decision")
-            .params(&[Param::Path("id")])
-            .answers(&[(200, Answers::Any)])
-            .problems(&[RequestInvalid, ApprovalNotFound, ApprovalNotPending, ApprovalExpired]),
-        route("/parked", get(people::parked), Some(Right::Look), ("listParked", "Calls of which nobody knows whether they were done."))
-            .answers(&[(200, Answers::Any)]),
-        route("/parked/{session}/{position}", get(people::parked_one), Some(Right::Look), ("showParked", "Everything that is known about one."))
-            .params(&[Param::Path("session"), Param::Path("position")])
-            .answers(&[(200, Answers::Any)])
-            .problems(&[ParkNotFound]),
-        route("/parked/{session}/{position}/resolve", post(people::resolve), Some(Right::Resolve), ("resolveParked", "Says what was found out about one."))
-            .post("Resolution")
-            .params(&[Param::Path("session"), Param::Path("position")])
-            .answers(&[(200, Answers::Any)])
-            .problems(&[RequestInvalid, ParkNotFound, OutputSchema]),
+        route(
+            "/approvals",
+            get(people::approvals),
+            Some(Right::Look),
+            (
+                "listApprovals",
+                "What waits for a yes or a no; with `all`, decided ones too.",
+            ),
+        )
+        .params(&[Param::Query("all")])
+        .answers(&[(200, Answers::Any)]),
+        route(
+            "/approvals/{id}",
+            get(people::approval),
+            Some(Right::Look),
+            ("showApproval", "The whole packet."),
+        )
+        .params(&[Param::Path("id")])
+        .answers(&[(200, Answers::Any)])
+        .problems(&[ApprovalNotFound]),
+        route(
+            "/approvals/{id}/approve",
+            post(people::approve),
+            Some(Right::Approve),
+            (
+                "approve",
+                "Says yes: good once, for these arguments. The record has the name of the key.",
+            ),
+        )
+        .post("Decision")
+        .params(&[Param::Path("id")])
+        .answers(&[(200, Answers::Any)])
+        .problems(&[
+            RequestInvalid,
+            ApprovalNotFound,
+            ApprovalNotPending,
+            ApprovalExpired,
+        ]),
+        route(
+            "/approvals/{id}/reject",
+            post(people::reject),
+            Some(Right::Approve),
+            ("reject", "Says no, and why."),
+        )
+        .post("Decision")
+        .params(&[Param::Path("id")])
+        .answers(&[(200, Answers::Any)])
+        .problems(&[
+            RequestInvalid,
+            ApprovalNotFound,
+            ApprovalNotPending,
+            ApprovalExpired,
+        ]),
+        route(
+            "/parked",
+            get(people::parked),
+            Some(Right::Look),
+            (
+                "listParked",
+                "Calls of which nobody knows whether they were done.",
+            ),
+        )
+        .answers(&[(200, Answers::Any)]),
+        route(
+            "/parked/{session}/{position}",
+            get(people::parked_one),
+            Some(Right::Look),
+            ("showParked", "Everything that is known about one."),
+        )
+        .params(&[Param::Path("session"), Param::Path("position")])
+        .answers(&[(200, Answers::Any)])
+        .problems(&[ParkNotFound]),
+        route(
+            "/parked/{session}/{position}/resolve",
+            post(people::resolve),
+            Some(Right::Resolve),
+            ("resolveParked", "Says what was found out about one."),
+        )
+        .post("Resolution")
+        .params(&[Param::Path("session"), Param::Path("position")])
+        .answers(&[(200, Answers::Any)])
+        .problems(&[RequestInvalid, ParkNotFound, OutputSchema]),
     ]
 }
 
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,10 @@ pub(super) async fn approval(
 }
 
 fn no_approval(id: &str) -> Problem {
-    Problem::new(Reason::ApprovalNotFound, format!("there is no approval {id}"))
+    Problem::new(
+        Reason::ApprovalNotFound,
+        format!("there is no approval {id}"),
+    )
 }
 
 pub(super) async fn approve(

@@ -41,11 +41,16 @@ pub(super) async fn begin(
     let key = body::idempotency_key(&headers)?;
     let asked: RunRequest = body::read(&app, body).await?;
     if asked.task.trim().is_empty() {
-        return Err(Problem::new(Reason::RequestInvalid, "the task says nothing"));
+        return Err(Problem::new(
+            Reason::RequestInvalid,
+            "the task says nothing",
+        ));
     }
     if app.end.is_cancelled() {
         let message = "the host was told to stop: ask again when it is back";
-        return Err(Refusal::new(Reason::ShuttingDown, message).retry_after(1000).into());
+        return Err(Refusal::new(Reason::ShuttingDown, message)
+            .retry_after(1000)
+            .into());
     }
     let ask = RunAsk {
         task: asked.task,
@@ -74,9 +79,8 @@ pub(super) async fn begin(
     } else if !wants_async {
         let until = Instant::now() + app.settings.limits.run_patience;
         while found.progress == Progress::AtWork && Instant::now() < until {
-            let changed = async {
-                while commits.recv().await.is_ok_and(|changed| changed != id) {}
-            };
+            let changed =
+                async { while commits.recv().await.is_ok_and(|changed| changed != id) {} };
             let look = tokio::time::timeout(STREAM_LOOK_EVERY.min(Duration::from_secs(1)), changed);
             if app.end.run_until_cancelled(look).await.is_none() {
                 break;

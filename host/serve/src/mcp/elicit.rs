@@ -5,9 +5,7 @@
 //! at the one client for which this process was started; then that person's name is the record,
 //! with the client's. Over HTTP there is no such person: a key of a program came with the request.
 
-use rmcp::model::{
-    ElicitRequestParams, ElicitationAction, ElicitationSchema, ProtocolVersion,
-};
+use rmcp::model::{ElicitRequestParams, ElicitationAction, ElicitationSchema, ProtocolVersion};
 use rmcp::service::{RequestContext, RoleServer};
 use stoplog_model::Reason;
 use stoplog_model::event::Verdict;

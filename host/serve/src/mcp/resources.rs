@@ -57,7 +57,8 @@ pub(super) async fn read(
 
 /// One entry for each call that ended, as in the table `state_transitions`.
 async fn transitions(host: &dyn Host, caller: &Caller, id: &str) -> Result<Value, Refusal> {
-    let id = SessionId::new(id).map_err(|e| Refusal::new(Reason::SessionNotFound, e.to_string()))?;
+    let id =
+        SessionId::new(id).map_err(|e| Refusal::new(Reason::SessionNotFound, e.to_string()))?;
     let found = host.find(caller, &id).await?;
     let session = &found.session;
     let ended = session.calls().filter_map(|(position, call)| {
@@ -68,7 +69,9 @@ async fn transitions(host: &dyn Host, caller: &Caller, id: &str) -> Result<Value
                 disclosure::redact(output, &pin.contract.output_schema)
             }
             (CallResult::Ok(_), None) => Value::Null,
-            (CallResult::Err(e), _) => json!({"error": e.reason.map_or(e.code.as_str(), |r| r.code())}),
+            (CallResult::Err(e), _) => {
+                json!({"error": e.reason.map_or(e.code.as_str(), |r| r.code())})
+            }
         };
         Some(json!({
             "iteration": position.iteration,
@@ -81,7 +84,9 @@ async fn transitions(host: &dyn Host, caller: &Caller, id: &str) -> Result<Value
             "timestamp_ms": observed.started_at_ms,
         }))
     });
-    Ok(json!({"session": id, "status": session.status().as_str(), "transitions": ended.collect::<Vec<_>>()}))
+    Ok(
+        json!({"session": id, "status": session.status().as_str(), "transitions": ended.collect::<Vec<_>>()}),
+    )
 }
 
 pub(super) fn prompts() -> Vec<Prompt> {

@@ -23,7 +23,8 @@ use super::{Context, run_report};
 use crate::config::{Config, ModelConfig};
 use crate::error::{CliError, Exit};
 use crate::host::{
-    CLIENT_SESSION, Came, Crew, Doors, Front, Host, Journal, Left, Line, Plan, Serving, SystemClock, Told, Voice, Work,
+    CLIENT_SESSION, Came, Crew, Doors, Front, Host, Journal, Left, Line, Plan, Serving,
+    SystemClock, Told, Voice, Work,
 };
 use crate::lock::{self, Lock};
 use crate::output;
@@ -175,5 +176,7 @@ async fn able_to_go_on(host: &Host) -> Result<Vec<SessionId>, CliError> {
         .into_iter()
         .rev()
         .filter(|row| row.head.status == Status::Active.as_str());
-    Ok(active.filter_map(|row| SessionId::new(row.session).ok()).collect())
+    Ok(active
+        .filter_map(|row| SessionId::new(row.session).ok())
+        .collect())
 }

@@ -27,12 +27,15 @@ pub(super) fn run(context: &Context, command: KeyCommand) -> Result<Exit, CliErr
     let config = context.config()?;
     let path = config.serve.keys.unwrap_or_else(|| file(&config.data_dir));
     let _alone = alone(&path)?;
-    let unusable = |e: stoplog_serve::KeyFileError| CliError::new(Reason::ConfigInvalid, e.to_string());
+    let unusable =
+        |e: stoplog_serve::KeyFileError| CliError::new(Reason::ConfigInvalid, e.to_string());
     let mut keys = KeyFile::load(&path).map_err(unusable)?;
     match command {
         KeyCommand::Create { tenant, role, name } => {
             if name.trim().is_empty() {
-                return Err(CliError::internal("--name must say whose it is: it is the record"));
+                return Err(CliError::internal(
+                    "--name must say whose it is: it is the record",
+                ));
             }
             let caller = Caller {
                 tenant,
@@ -47,7 +50,9 @@ pub(super) fn run(context: &Context, command: KeyCommand) -> Result<Exit, CliErr
                 true => output::json(&json!({"id": id, "key": text})),
                 false => {
                     output::line(&text);
-                    output::note("This is shown once, and kept nowhere: put it where its owner reads it.");
+                    output::note(
+                        "This is shown once, and kept nowhere: put it where its owner reads it.",
+                    );
                 }
             }
         }
@@ -87,7 +92,13 @@ fn list(context: &Context, keys: &KeyFile) {
     let rows = keys.keys.iter().map(|k| {
         let made = output::time(k.created_at_ms);
         let role = k.role.as_str().to_owned();
-        vec![k.id.clone(), k.tenant.to_string(), role, k.name.clone(), made]
+        vec![
+            k.id.clone(),
+            k.tenant.to_string(),
+            role,
+            k.name.clone(),
+            made,
+        ]
     });
     output::table(&["KEY", "TENANT", "ROLE", "NAME", "MADE"], rows.collect());
 }
@@ -101,7 +112,10 @@ fn random<const N: usize>() -> Result<[u8; N], CliError> {
 }
 
 fn failed(path: &Path, e: std::io::Error) -> CliError {
-    CliError::new(Reason::JournalUnwritable, format!("{}: {e}", path.display()))
+    CliError::new(
+        Reason::JournalUnwritable,
+        format!("{}: {e}", path.display()),
+    )
 }
 
 /// Keeps other commands from changing the file meanwhile.

@@ -40,7 +40,11 @@ pub(crate) struct Context {
 
 impl Context {
     /// For a host that is part of another program: it prints nothing.
-    pub(crate) fn embedded(config: PathBuf, watch: Arc<dyn Watch>, shutdown: CancellationToken) -> Context {
+    pub(crate) fn embedded(
+        config: PathBuf,
+        watch: Arc<dyn Watch>,
+        shutdown: CancellationToken,
+    ) -> Context {
         Context {
             config,
             data_dir: None,

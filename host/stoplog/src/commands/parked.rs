@@ -22,7 +22,8 @@ pub(super) async fn run(context: &Context, command: Parked) -> Result<Exit, CliE
             by,
             note,
         } => {
-            let (session, position) = waiting::parse_id(&id).ok_or_else(|| people::no_parked(&id))?;
+            let (session, position) =
+                waiting::parse_id(&id).ok_or_else(|| people::no_parked(&id))?;
             let resolution = match (what, output) {
                 (ResolveAs::Done, output) => people::Found::Done(output),
                 (ResolveAs::NotDone, None) => people::Found::NotDone,
@@ -125,4 +126,3 @@ async fn resolve(
     }
     Ok(Exit::Ok)
 }
-

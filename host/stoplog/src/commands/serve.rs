@@ -29,7 +29,13 @@ pub(super) async fn run(context: &Context, args: args::Serve) -> Result<Exit, Cl
         tell(as_json, address);
         tokio::spawn(stoplog_serve::serve(listener, host, settings, end))
     });
-    front::run(context, config, Voice::Configured(args.script.as_deref()), open).await
+    front::run(
+        context,
+        config,
+        Voice::Configured(args.script.as_deref()),
+        open,
+    )
+    .await
 }
 
 /// The first line that is printed: whoever reads it may ask.
@@ -45,7 +51,9 @@ fn settings(config: &Config, listen: SocketAddr) -> Result<Settings, CliError> {
     let auth = match service.auth {
         Asked::Keys => {
             let path = service.keys.clone();
-            Auth::Keys(KeyRing::new(path.unwrap_or_else(|| super::key::file(&config.data_dir))))
+            Auth::Keys(KeyRing::new(
+                path.unwrap_or_else(|| super::key::file(&config.data_dir)),
+            ))
         }
         Asked::Nothing if listen.ip().is_loopback() => Auth::Off,
         Asked::Nothing => {

@@ -103,13 +103,33 @@ impl Section {
         let read_s = count("read_timeout_s", &self.read_timeout_s, read_s, MAX_READ_S)?;
         let waiting = self.waiting_per_tenant.as_ref().map(|n| *n.get_ref());
         let limits = Limits {
-            body_bytes: count("body_bytes", &self.body_bytes, plain.body_bytes, MAX_BODY_BYTES)?,
-            connections: count("connections", &self.connections, plain.connections, MAX_COUNT)?,
+            body_bytes: count(
+                "body_bytes",
+                &self.body_bytes,
+                plain.body_bytes,
+                MAX_BODY_BYTES,
+            )?,
+            connections: count(
+                "connections",
+                &self.connections,
+                plain.connections,
+                MAX_COUNT,
+            )?,
             read: Duration::from_secs(read_s as u64),
-            at_work: count("at_work_per_tenant", &self.at_work_per_tenant, plain.at_work, MAX_COUNT)?,
+            at_work: count(
+                "at_work_per_tenant",
+                &self.at_work_per_tenant,
+                plain.at_work,
+                MAX_COUNT,
+            )?,
             waiting: match waiting {
                 Some(0) => 0,
-                _ => count("waiting_per_tenant", &self.waiting_per_tenant, plain.waiting, MAX_COUNT)?,
+                _ => count(
+                    "waiting_per_tenant",
+                    &self.waiting_per_tenant,
+                    plain.waiting,
+                    MAX_COUNT,
+                )?,
             },
             ..plain
         };

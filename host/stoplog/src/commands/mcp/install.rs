@@ -87,7 +87,9 @@ fn section(client: Client) -> &'static str {
 fn usual_place(client: Client) -> Result<PathBuf, CliError> {
     let home = || {
         let home = std::env::home_dir();
-        home.ok_or_else(|| CliError::internal("there is no home directory: name the file with --file"))
+        home.ok_or_else(|| {
+            CliError::internal("there is no home directory: name the file with --file")
+        })
     };
     Ok(match client {
         Client::ClaudeDesktop if cfg!(target_os = "macos") => {
@@ -203,7 +205,13 @@ mod tests {
     #[test]
     fn what_is_no_plain_object_is_not_touched() {
         let entry = json!({});
-        for bad in ["{ // a comment\n}", "[]", "{\"servers\": []}", "{\"servers\": {\"s\": 1}}", "{"] {
+        for bad in [
+            "{ // a comment\n}",
+            "[]",
+            "{\"servers\": []}",
+            "{\"servers\": {\"s\": 1}}",
+            "{",
+        ] {
             assert!(with_entry(bad, "servers", "s", &entry).is_err(), "{bad}");
         }
         assert!(with_entry("", "servers", "s", &entry).is_ok());

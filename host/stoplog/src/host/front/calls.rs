@@ -181,7 +181,11 @@ impl Front {
                         self.line.put(session);
                     }
                     let changed = async {
-                        while commits.recv().await.is_ok_and(|changed| changed != *session) {}
+                        while commits
+                            .recv()
+                            .await
+                            .is_ok_and(|changed| changed != *session)
+                        {}
                     };
                     let look = tokio::time::timeout(LOOK_EVERY, changed);
                     if self.host.shutdown.run_until_cancelled(look).await.is_none() {
@@ -275,7 +279,9 @@ impl Front {
             return;
         };
         for (position, call) in session.calls() {
-            let writes = session.pin(&call.call.tool).is_some_and(|p| p.class.writes());
+            let writes = session
+                .pin(&call.call.tool)
+                .is_some_and(|p| p.class.writes());
             if call.observed.is_some() || call.call.provider_id.is_some() || !writes {
                 continue;
             }

@@ -17,11 +17,7 @@ use crate::people::{self, By};
 
 impl Front {
     /// The sessions of a tenant, as far as they are of a kind.
-    async fn sessions_of(
-        &self,
-        caller: &Caller,
-        which: Which<'_>,
-    ) -> Result<Vec<Loaded>, Refusal> {
+    async fn sessions_of(&self, caller: &Caller, which: Which<'_>) -> Result<Vec<Loaded>, Refusal> {
         let rows = self.store().sessions(which).await;
         let rows = rows.map_err(|e| journal_refusal(e.into()))?;
         let own = rows
@@ -74,7 +70,10 @@ impl Front {
 
     pub(super) async fn parked(&self, caller: &Caller) -> Result<Vec<Value>, Refusal> {
         let loaded = self.sessions_of(caller, Which::All).await?;
-        Ok(waiting::parked(&loaded).iter().map(people::parked).collect())
+        Ok(waiting::parked(&loaded)
+            .iter()
+            .map(people::parked)
+            .collect())
     }
 
     pub(super) async fn settle(

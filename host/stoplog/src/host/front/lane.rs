@@ -87,7 +87,10 @@ impl Lane {
 impl Front {
     /// The lane of a client, with a call counted in it.
     pub(super) async fn enter(&self, who: &Who, caller: &Caller) -> Result<Arc<Lane>, CliError> {
-        let slot = lock(&self.lanes.open).entry(who.clone()).or_default().clone();
+        let slot = lock(&self.lanes.open)
+            .entry(who.clone())
+            .or_default()
+            .clone();
         let mut slot = slot.lock().await;
         if let Some(lane) = slot.as_ref().filter(|lane| lane.enter()) {
             return Ok(lane.clone());
@@ -142,7 +145,9 @@ impl Front {
         self.tasks.spawn(async move {
             if !at_once {
                 let shutdown = front.host.shutdown.clone();
-                shutdown.run_until_cancelled(tokio::time::sleep(LINGER)).await;
+                shutdown
+                    .run_until_cancelled(tokio::time::sleep(LINGER))
+                    .await;
                 let mut state = lock(&lane.state);
                 if state.closing || state.under_way > 0 || state.calls != calls {
                     return;
@@ -165,7 +170,8 @@ impl Front {
             drop(state);
             if idle {
                 let front = self.clone();
-                self.tasks.spawn(async move { front.close_lane(&lane).await });
+                self.tasks
+                    .spawn(async move { front.close_lane(&lane).await });
             }
         }
     }
