@@ -87,8 +87,10 @@ impl ActKey {
     pub fn in_session(scope: KeyScope, started: &SessionStarted, key: String) -> ActKey {
         match (scope, &started.client) {
             (KeyScope::Session, Some(client)) => {
-                let (tenant, user) = (&started.tenant, &started.user);
-                let scope = format!("conversation/{tenant}/{user}/{}", client.conversation);
+                // A slash in a name of people would let one scope run into another.
+                let plain = |text: &str| text.replace('%', "%25").replace('/', "%2F");
+                let (user, name) = (plain(&started.user), plain(&client.conversation));
+                let scope = format!("conversation/{}/{user}/{name}", started.tenant);
                 ActKey { scope, key }
             }
             _ => ActKey::new(scope, &started.tenant, &started.session, key),
