@@ -24,6 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // For tests. It knows SQLite, and nothing of ours.
     ("stoplog-vfs", &[]),
     ("stoplog-model", &[]),
+    ("stoplog-admission", &["stoplog-model"]),
     ("stoplog-policy", &["stoplog-model"]),
     ("stoplog-journal", &["stoplog-model", "stoplog-policy"]),
     ("stoplog-egress", &["stoplog-model", "stoplog-journal"]),
@@ -33,11 +34,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["stoplog-feature-union", "stoplog-model"],
     ),
     ("stoplog-llm", &["stoplog-model", "stoplog-egress"]),
-    ("stoplog-store", &["stoplog-model", "stoplog-journal"]),
+    (
+        "stoplog-store",
+        &["stoplog-model", "stoplog-journal", "stoplog-telemetry"],
+    ),
     (
         "stoplog-dispatch",
         &[
             "stoplog-model",
+            "stoplog-admission",
             "stoplog-policy",
             "stoplog-journal",
             "stoplog-egress",
@@ -51,6 +56,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "stoplog-agent",
         &[
             "stoplog-model",
+            // What an answer may say.
+            "stoplog-policy",
             "stoplog-journal",
             "stoplog-dispatch",
             "stoplog-llm",
@@ -66,6 +73,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "stoplog-http-template",
             "stoplog-model",
+            "stoplog-admission",
             "stoplog-policy",
             "stoplog-journal",
             "stoplog-egress",
@@ -84,6 +92,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "stoplog-sim",
         &[
             "stoplog-model",
+            "stoplog-admission",
             "stoplog-policy",
             "stoplog-journal",
             "stoplog-egress",

@@ -87,6 +87,8 @@ reasons! {
     KeyConflict "key_conflict" "this act was decided on before with other arguments: look at what was done before deciding again";
     /// The same act is under way.
     KeyInFlight "key_in_flight" "wait for the other call, then ask again";
+    /// There is no room for one more, not even in line.
+    HostBusy "host_busy" "try again after the time that is told; `[limits]` in stoplog.toml says how much is let in";
     /// An operator's policy forbids the call.
     PolicyDenied "policy_denied" "do without this call, or ask the operator";
 
@@ -154,6 +156,13 @@ reasons! {
     /// The journal's durability settings did not take.
     JournalNotDurable "journal_not_durable" "use a file system that supports SQLite's WAL";
 
+    /// A file that the command was to write cannot be written.
+    FileUnwritable "file_unwritable" "name another place, or make room and rights in this one";
+    /// The trace store cannot be read or written now, or is damaged.
+    TracesUnusable "traces_unusable" "free the disk, or delete traces.db* with no host running: the journal brings it back";
+    /// A newer version of stoplog made the trace store.
+    TracesNewer "traces_newer" "use the version of stoplog that made it, or delete traces.db* with no host running";
+
     /// An exported file is not as it was exported.
     ExportBroken "export_broken" "get the file again from where it was made, or export the session anew";
 
@@ -200,6 +209,8 @@ reasons! {
     ListenFailed "listen_failed" "take another address with --listen, or end what has this one";
     /// The configuration of a client cannot be changed.
     ClientConfigInvalid "client_config_invalid" "correct the client's file, or write the entry by hand: the message has it";
+    /// The answer says that something was done, and no call did it.
+    UnsupportedClaim "unsupported_claim" "look at what was done; then begin another session, or correct the rule of the claim";
     /// The model's answer cannot be used.
     ModelAnswerUnusable "model_answer_unusable" "look at the finish reason in the trace";
 }

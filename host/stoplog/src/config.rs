@@ -3,6 +3,8 @@
 //! Every mistake is an error with file, line and cure; nothing is ignored: a key that nobody
 //! knows is an error too, so a typo never silently means the default.
 
+mod claims;
+mod limits;
 mod retention;
 mod secrets;
 mod serve;
@@ -13,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use stoplog_admission::Bounds;
 use stoplog_egress::Grant;
 use stoplog_model::Reason;
-use stoplog_policy::ApprovalRules;
 use stoplog_policy::approval::When;
+use stoplog_policy::{ApprovalRules, ClaimRules};
 use toml::Spanned;
 
 use crate::error::CliError;
@@ -47,11 +50,14 @@ struct File {
     #[serde(default)]
     approval: Approval,
     #[serde(default)]
+    claims: claims::Section,
+    #[serde(default)]
     shutdown: Shutdown,
     #[serde(default)]
     retention: retention::Section,
     #[serde(default)]
     serve: serve::Section,
+    limits: limits::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -162,10 +168,14 @@ pub struct Config {
     pub retention: Kept,
     /// How clients come in (`[serve]`).
     pub serve: Service,
+    /// How many calls are let in at once, and may stand in line (`[limits]`).
+    pub calls: Bounds,
     /// Which model.
     pub model: ModelConfig,
     /// Approval rules, compiled.
     pub rules: ApprovalRules,
+    /// What an answer may say (`[claims]`), compiled.
+    pub claims: ClaimRules,
     /// Grants by tool.
     pub grants: BTreeMap<String, Vec<Grant>>,
     /// Where the values of secrets are, by the secret's name.
@@ -223,8 +233,10 @@ impl Config {
             grace: grace(&source, &file.shutdown)?,
             retention: file.retention.check(&source)?,
             serve: file.serve.check(&source, base)?,
+            calls: file.limits.check(&source)?,
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
+            claims: file.claims.check(&source)?,
             grants: grants(&source, &file.grant)?,
             secrets: secrets::check(&source, base, file.secrets)?,
         })

@@ -12,9 +12,10 @@ mod crew;
 mod edges;
 mod front;
 mod journal;
+mod projection;
 mod wiring;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
 use stoplog_journal::{JournalError, SessionJournal, Store, load};
@@ -24,6 +25,7 @@ use stoplog_model::session::Status;
 use stoplog_model::{Reason, SessionId};
 use tokio_util::sync::CancellationToken;
 
+use self::projection::Projection;
 use crate::config::Config;
 use crate::error::CliError;
 
@@ -33,11 +35,14 @@ pub(crate) use crew::{Came, Crew, Serving};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
 pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use journal::Journal;
+pub(crate) use projection::{following, look_after, traces};
 pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
 
 /// What the sessions of a process share.
 pub(crate) struct Host {
     journal: Journal,
+    /// Follows the journal; none when the trace store cannot be used.
+    projection: Mutex<Option<Projection>>,
     driver: Driver,
     tools: Tools,
     watch: Arc<dyn Watch>,
@@ -102,14 +107,26 @@ impl Host {
         shutdown: CancellationToken,
     ) -> Result<Host, CliError> {
         let (driver, tools) = wiring::driver(config, &journal.data, voice)?;
+        let (store, nudge) = (journal.store.clone(), journal.nudge.clone());
+        let projection = Projection::begin(&journal.data, store, nudge);
         Ok(Host {
             journal,
+            projection: Mutex::new(projection),
             driver: driver.with_shutdown(shutdown.clone()),
             tools,
             watch,
             shutdown,
             at_work: Arc::default(),
         })
+    }
+
+    /// Who follows the journal, for whoever ends it.
+    fn take_projection(&self) -> Option<Projection> {
+        let mut projection = self
+            .projection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        projection.take()
     }
 
     /// Takes a session as far as it gets. None: the host is shutting down, and it was not run.

@@ -6,6 +6,7 @@ mod export;
 pub(crate) mod front;
 mod key;
 mod mcp;
+mod manual;
 mod parked;
 mod prune;
 mod resume_all;
@@ -15,6 +16,7 @@ mod serve;
 mod sessions;
 mod tool;
 mod trace;
+mod traces;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -110,10 +112,13 @@ pub(crate) async fn run(
         Command::Approvals(approvals) => approvals::run(&context, approvals).await,
         Command::Parked(parked) => parked::run(&context, parked).await,
         Command::Trace(trace) => trace::run(&context, trace).await,
+        Command::Traces(traces) => traces::run(&context, traces).await,
         Command::Verify(verify) => verify::run(&context, verify).await,
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,
         Command::Doctor => doctor::run(&context).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::pages(&dir),
         Command::FarSide => tool::test::far_side().await,
         Command::DoomedHost => tool::test::doomed_host().await,
     }

@@ -4,7 +4,7 @@
 //! 1. admission: no session is begun, no step taken; the driver knows by the same token;
 //! 2. calls: those under way are waited for, and each session ends its run in the journal;
 //! 3. sessions: leases are given back;
-//! 4. spans: the file is synced;
+//! 4. spans: the trace store goes on to the end of the journal, the file is synced;
 //! 5. journal: the store is closed, which checkpoints SQLite's WAL, and the lock is let go.
 //!
 //! Invariant: a kill in any of them loses nothing, because none of them makes anything true. What
@@ -17,7 +17,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use stoplog_model::port::{Moment, Stage, Watch};
-use stoplog_telemetry::JsonlSink;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Came, Crew, Host, Journal};
@@ -122,6 +121,7 @@ impl Crew {
         tell: &mut (dyn FnMut(Told) + Send),
     ) -> Left {
         if !self.host.shutdown.is_cancelled() {
+            let _ = flush(&self.host, Instant::now() + grace).await;
             let _ = close_journal(self.host, Instant::now() + UNHURRIED).await;
             return Left::Nothing;
         }
@@ -177,7 +177,7 @@ impl Crew {
         }
 
         steps.begin();
-        let flushed = flush(self.host.journal.sink.clone(), limit).await;
+        let flushed = flush(&self.host, limit).await;
         let said = flushed.as_ref().err().cloned();
         let said = said.unwrap_or_else(|| "flushed".into());
         steps.end("spans", flushed.is_ok(), said, Vec::new());
@@ -216,10 +216,16 @@ async fn give_back(came: &mut [Came], at_work: usize, limit: Instant) -> (u64, u
     (back, kept)
 }
 
-async fn flush(sink: Arc<JsonlSink>, limit: Instant) -> Result<(), String> {
+/// Brings the trace store to the end of the journal and lets go of it; syncs the file of spans.
+async fn flush(host: &Host, limit: Instant) -> Result<(), String> {
+    let caught_up = match host.take_projection() {
+        Some(projection) => projection.end(limit).await,
+        None => Ok(()),
+    };
+    let sink = host.journal.sink.clone();
     let synced = tokio::task::spawn_blocking(move || sink.sync());
     match timeout_at(limit, synced).await {
-        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Ok(()))) => caught_up.map_err(|why| format!("not flushed: {why}")),
         Ok(Ok(Err(error))) => Err(format!("not flushed: {error}")),
         Ok(Err(error)) => Err(format!("not flushed: {error}")),
         Err(_) => Err("not flushed in time; the journal brings them back".into()),
@@ -231,10 +237,7 @@ async fn close_journal(host: Arc<Host>, until: Instant) -> Result<(), String> {
     let host = alone(host, until).await;
     let host = host.ok_or("left open: sessions are at work")?;
     let Journal {
-        data,
-        store,
-        sink,
-        commits: _,
+        data, store, sink, ..
     } = host.journal;
     let store = alone(store, until).await;
     let store = store.ok_or("left open: it is in use")?;

@@ -11,6 +11,7 @@ use stoplog_telemetry::JsonlSink;
 
 use super::edges::{SystemClock, holder};
 use super::front::Commits;
+use super::projection::Nudge;
 use crate::error::CliError;
 
 /// The journal of a data directory, open.
@@ -20,6 +21,8 @@ pub(crate) struct Journal {
     pub(crate) sink: Arc<JsonlSink>,
     /// Told of every commit: those who follow a session listen.
     pub(crate) commits: Commits,
+    /// Wakes who follows the journal.
+    pub(crate) nudge: Arc<Nudge>,
 }
 
 impl Journal {
@@ -47,6 +50,7 @@ impl Journal {
             store,
             sink: Arc::new(sink),
             commits: Commits::new(),
+            nudge: Arc::default(),
         })
     }
 
@@ -56,7 +60,11 @@ impl Journal {
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             watch,
-            listeners: vec![self.sink.clone(), Arc::new(self.commits.clone())],
+            listeners: vec![
+                self.sink.clone(),
+                self.nudge.clone(),
+                Arc::new(self.commits.clone()),
+            ],
             holder: holder(),
             holders_are_dead: self.data.is_locked(),
         }

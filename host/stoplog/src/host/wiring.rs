@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stoplog_admission::Places;
 use stoplog_agent::Driver;
 use stoplog_dispatch::{Access, Dispatcher};
 use stoplog_egress::{ApiKey, Egress, Grant, Secrets, Settings as EgressSettings};
@@ -98,14 +99,16 @@ pub(crate) fn driver(
     let rules = Arc::new(config.rules);
     let clock = Arc::new(SystemClock);
     let runner = Arc::new(sandbox.clone());
-    let dispatcher = Dispatcher::new(runner, egress, clock.clone(), rules.clone(), access);
+    let dispatcher = Dispatcher::new(runner, egress, clock.clone(), rules.clone(), access)
+        .with_places(Places::new(config.calls));
     let tools = Tools {
         sandbox,
         rules,
         config: config.path,
         loaded: Mutex::default(),
     };
-    Ok((Driver::new(dispatcher, model, clock), tools))
+    let driver = Driver::new(dispatcher, model, clock).with_claims(config.claims);
+    Ok((driver, tools))
 }
 
 /// What each tool may reach: the lock says where to, the configuration may say how.
