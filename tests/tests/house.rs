@@ -64,7 +64,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     // The host behind the doors is a seam: this crate knows words, and wire formats.
-    ("stoplog-serve", &["stoplog-model"]),
+    ("stoplog-serve", &["stoplog-model", "stoplog-admission"]),
     ("stoplog-guest-build", &[]),
     // It knows nothing of the host: templates in, components out.
     ("stoplog-http-template", &["stoplog-guest-build"]),

@@ -197,8 +197,6 @@ reasons! {
     RouteNotFound "route_not_found" "see /openapi.json";
     /// The route takes another method.
     MethodNotAllowed "method_not_allowed" "see /openapi.json";
-    /// The tenant has too much at work.
-    TooBusy "too_busy" "wait as long as Retry-After says, then send the same request again";
     /// The idempotency key is malformed.
     IdempotencyKeyInvalid "idempotency_key_invalid" "give one text of 1 to 255 visible characters";
     /// A handler panicked.

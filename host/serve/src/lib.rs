@@ -20,7 +20,6 @@ mod keys;
 mod limits;
 mod listen;
 mod mcp;
-mod places;
 mod problem;
 mod seam;
 

@@ -1,6 +1,9 @@
 //! What a client may make the host hold, by name.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use stoplog_admission::{Bounds, Share};
 
 /// Bounds of the HTTP service. What the operator may set is in `[serve]`; the rest is fixed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +36,22 @@ impl Default for Limits {
     }
 }
 
-/// What a client is told to wait when there is no place, milliseconds.
-pub(crate) const BUSY_RETRY_MS: u64 = 1000;
+/// Longest wait for a place: who has waited so long is told to come again.
+const PLACE_WAIT: Duration = Duration::from_secs(30);
+
+impl Limits {
+    /// The places of calls: each tenant has its own, and all together have what connections allow.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let some = |n: usize| NonZeroU32::new(count(n)).unwrap_or(NonZeroU32::MIN);
+        let mut bounds = Bounds::open(some(self.connections), count(self.connections), PLACE_WAIT);
+        bounds.each = Share {
+            places: some(self.at_work),
+            waiting: count(self.waiting),
+        };
+        bounds
+    }
+}
 
 /// Longest idempotency key, in characters, as it is usual elsewhere.
 pub(crate) const KEY_CHARS: usize = 255;

@@ -46,7 +46,7 @@ pub(crate) fn status_of(reason: Reason) -> StatusCode {
         }
         RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         KeyConflict => StatusCode::UNPROCESSABLE_ENTITY,
-        TooBusy => StatusCode::TOO_MANY_REQUESTS,
+        HostBusy => StatusCode::TOO_MANY_REQUESTS,
         ShuttingDown | JournalUnwritable | ModelUnavailable | LeaseLost => {
             StatusCode::SERVICE_UNAVAILABLE
         }

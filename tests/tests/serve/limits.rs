@@ -71,7 +71,7 @@ fn a_tenant_that_fills_its_line_is_told_so_and_no_other() -> anyhow::Result<()> 
         })?;
         let busy = act(&service, &agent, "lookup", "x", None)?;
         ensure!(
-            (busy.status, busy.reason()) == (429, "too_busy".into()),
+            (busy.status, busy.reason()) == (429, "host_busy".into()),
             "{busy:?}"
         );
         ensure!(busy.headers.contains_key("retry-after"), "{busy:?}");

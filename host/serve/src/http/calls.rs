@@ -84,7 +84,10 @@ impl App {
             let message = format!("there is no tool `{}`", ask.tool);
             return Err(Refusal::new(Reason::UnknownTool, message));
         }
-        let place = self.places.take(&caller.tenant).await?;
+        let place = self.places.acquire(&caller.tenant).await.map_err(|busy| {
+            let message = format!("the host is busy: {busy}");
+            Refusal::new(Reason::HostBusy, message).retry_after(busy.retry_after_ms)
+        })?;
         let host = self.host.clone();
         let doing = tokio::spawn(async move {
             let _place = place;

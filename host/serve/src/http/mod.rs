@@ -20,13 +20,13 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use serde_json::Value;
+use stoplog_admission::Places;
 use stoplog_model::Reason;
 use tokio_util::sync::CancellationToken;
 
 use crate::caller::Right;
 use crate::keys::KeyRing;
 use crate::limits::Limits;
-use crate::places::Places;
 use crate::problem::Problem;
 use crate::seam::Host;
 use crate::{listen, mcp};
@@ -77,7 +77,7 @@ impl App {
         let limits = Limits::default();
         App {
             host,
-            places: Arc::new(Places::new(&limits)),
+            places: Arc::new(Places::new(limits.bounds())),
             settings: Arc::new(Settings {
                 auth: Auth::Off,
                 hosts: Vec::new(),
@@ -100,7 +100,7 @@ where
     let limits = settings.limits.clone();
     let app = App {
         host,
-        places: Arc::new(Places::new(&limits)),
+        places: Arc::new(Places::new(limits.bounds())),
         settings: Arc::new(settings),
         end: end.clone(),
     };
@@ -224,12 +224,12 @@ fn work_routes() -> Vec<Route> {
             .post("ToolCall")
             .params(&[Param::Path("name"), Param::IdempotencyKey])
             .answers(&[(200, Answers::Called), (202, Answers::Waits)])
-            .problems(&[RequestInvalid, IdempotencyKeyInvalid, InputSchema, UnknownTool, KeyInFlight, KeyConflict, RequestTooLarge, RequestTimeout, TooBusy, ShuttingDown]),
+            .problems(&[RequestInvalid, IdempotencyKeyInvalid, InputSchema, UnknownTool, KeyInFlight, KeyConflict, RequestTooLarge, RequestTimeout, HostBusy, ShuttingDown]),
         route("/agent/run", post(runs::begin), Some(Right::Act), ("runAgent", "Begins a session and runs it. It is in the journal before anything is answered."))
             .post("RunRequest")
             .params(&[Param::IdempotencyKey, Param::Prefer])
             .answers(&[(200, Answers::Run), (202, Answers::Run)])
-            .problems(&[RequestInvalid, IdempotencyKeyInvalid, KeyInFlight, KeyConflict, RequestTooLarge, TooBusy, ShuttingDown]),
+            .problems(&[RequestInvalid, IdempotencyKeyInvalid, KeyInFlight, KeyConflict, RequestTooLarge, HostBusy, ShuttingDown]),
         route("/agent/runs/{id}", get(runs::show), Some(Right::Follow), ("showRun", "How far a session is."))
             .params(&[Param::Path("id")])
             .answers(&[(200, Answers::Run)])

@@ -87,7 +87,7 @@ impl Front {
         let own = runs.values().filter(|t| **t == caller.tenant).count();
         if own >= self.plan.runs {
             let message = format!("tenant {} has {own} runs in line or at work", caller.tenant);
-            return Err(Refusal::new(Reason::TooBusy, message).retry_after(BUSY_RETRY_MS));
+            return Err(Refusal::new(Reason::HostBusy, message).retry_after(BUSY_RETRY_MS));
         }
         runs.insert(id.clone(), caller.tenant.clone());
         Ok(())
