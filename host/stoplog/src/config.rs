@@ -57,6 +57,7 @@ struct File {
     retention: retention::Section,
     #[serde(default)]
     serve: serve::Section,
+    #[serde(default)]
     limits: limits::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
