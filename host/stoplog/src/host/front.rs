@@ -28,6 +28,7 @@ use stoplog_serve::{
     Admitted, Answer, Ask, Caller, Condition, Decision, Found, Refusal, RunAsk, Settle, Tool,
 };
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Host;
@@ -97,6 +98,8 @@ pub(crate) struct Front {
     runs: Mutex<HashMap<SessionId, Tenant>>,
     tasks: TaskTracker,
     model_failed_at_ms: Mutex<Option<u64>>,
+    /// When the journal was tried last, and why it could not be written.
+    written: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
 }
 
 impl Front {
@@ -117,6 +120,7 @@ impl Front {
             runs: Mutex::default(),
             tasks: TaskTracker::new(),
             model_failed_at_ms: Mutex::default(),
+            written: tokio::sync::Mutex::default(),
             plan,
             host,
         })

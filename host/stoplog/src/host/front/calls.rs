@@ -117,8 +117,16 @@ impl Front {
             iteration: row.iteration,
             ordinal: row.ordinal,
         };
-        if row.state == ActKeyState::InFlight && row.kept.is_none() {
-            return self.goes_on(&session, position).await.map(Some);
+        match (row.state, &row.kept) {
+            (ActKeyState::InFlight, None) => {
+                return self.goes_on(&session, position).await.map(Some);
+            }
+            // Its session failed, and was pruned: nobody knows any more.
+            (ActKeyState::InFlight, Some(_)) => {
+                let message = format!("the call under key `{}` was never over", key.key);
+                return Err(Refusal::new(Reason::KeyInFlight, message));
+            }
+            (ActKeyState::Done, _) => {}
         }
         let observed = self.stored(&session, &row).await?;
         let answer = Answer {
@@ -216,7 +224,8 @@ impl Front {
         ask: Ask,
         repeat: Repeat,
     ) -> Result<Answer, Refusal> {
-        let lane = self.enter(&repeat.who, caller).await.map_err(refusal)?;
+        let inside = self.enter(&repeat.who, caller).await.map_err(refusal)?;
+        let lane = inside.lane();
         let call = ClientCall {
             tool: ask.tool,
             arguments: ask.arguments,
@@ -232,7 +241,7 @@ impl Front {
         };
         let (wait, result) = match called {
             Err(error) => {
-                self.leave(lane, None, true);
+                inside.leave(None, true);
                 return Err(journal_refusal(error));
             }
             Ok(None) => (None, Err(shutting_down())),
@@ -249,7 +258,7 @@ impl Front {
             Ok(Some((position, Dispatched::Waits(wait)))) => {
                 let known = lane.journal.read(|s| known_of(s, position));
                 let Known::Waits(waiting) = known else {
-                    self.leave(lane, Some(wait), false);
+                    inside.leave(Some(wait), false);
                     return Err(Refusal::internal("a call waits, and nothing says for what"));
                 };
                 if ask.key.is_none() {
@@ -258,7 +267,7 @@ impl Front {
                 (Some(wait), Ok(answer(position, Came::Waits(waiting))))
             }
         };
-        self.leave(lane, wait, false);
+        inside.leave(wait, false);
         result
     }
 

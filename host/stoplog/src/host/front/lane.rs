@@ -70,6 +70,35 @@ struct State {
     failed: bool,
 }
 
+/// A call in a lane. One that is dropped without a word met a defect: its lane is closed as if its
+/// journal had failed, and the next run recovers it.
+pub(super) struct Inside {
+    front: Arc<Front>,
+    lane: Arc<Lane>,
+    has_left: bool,
+}
+
+impl Inside {
+    /// Where it is.
+    pub(super) fn lane(&self) -> Arc<Lane> {
+        self.lane.clone()
+    }
+
+    /// The call is over, or waits, or its journal failed.
+    pub(super) fn leave(mut self, wait: Option<Wait>, failed: bool) {
+        self.has_left = true;
+        self.front.leave(self.lane.clone(), wait, failed);
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if !self.has_left {
+            self.front.leave(self.lane.clone(), None, true);
+        }
+    }
+}
+
 impl Lane {
     /// Comes in for a call; false when no more come in.
     fn enter(&self) -> bool {
@@ -86,19 +115,29 @@ impl Lane {
 
 impl Front {
     /// The lane of a client, with a call counted in it.
-    pub(super) async fn enter(&self, who: &Who, caller: &Caller) -> Result<Arc<Lane>, CliError> {
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        who: &Who,
+        caller: &Caller,
+    ) -> Result<Inside, CliError> {
+        let inside = |lane: &Arc<Lane>| Inside {
+            front: self.clone(),
+            lane: lane.clone(),
+            has_left: false,
+        };
         let slot = lock(&self.lanes.open)
             .entry(who.clone())
             .or_default()
             .clone();
         let mut slot = slot.lock().await;
         if let Some(lane) = slot.as_ref().filter(|lane| lane.enter()) {
-            return Ok(lane.clone());
+            return Ok(inside(lane));
         }
         let lane = Arc::new(self.open(who, caller).await?);
         lane.enter();
-        *slot = Some(lane.clone());
-        Ok(lane)
+        let inside = inside(&lane);
+        *slot = Some(lane);
+        Ok(inside)
     }
 
     async fn open(&self, who: &Who, caller: &Caller) -> Result<Lane, CliError> {
@@ -129,7 +168,7 @@ impl Front {
 
     /// A call is over, or waits, or met a journal that failed. The lane is closed behind it, or
     /// after a while without calls.
-    pub(super) fn leave(self: &Arc<Self>, lane: Arc<Lane>, wait: Option<Wait>, failed: bool) {
+    fn leave(self: &Arc<Self>, lane: Arc<Lane>, wait: Option<Wait>, failed: bool) {
         let (empty, at_once, calls) = {
             let mut state = lock(&lane.state);
             state.under_way -= 1;

@@ -9,6 +9,7 @@ use stoplog_model::port::Clock;
 use stoplog_model::session::Status;
 use stoplog_model::{Digest, Reason, SessionId};
 use stoplog_serve::{Admitted, Caller, Condition, Found, Progress, Refusal, RunAsk};
+use tokio::time::Instant;
 
 use super::{Front, journal_refusal, lock, refusal};
 use crate::error::CliError;
@@ -24,8 +25,18 @@ const MODEL_FAILED_MS: u64 = 30_000;
 /// The session that `/ready` writes nothing to: it takes its lease, and gives it back.
 const READY: &str = "stoplog_ready";
 
+/// How often it is tried.
+const READY_EVERY: Duration = Duration::from_secs(1);
+
 /// How long that may take.
 const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whether a run has its place from now on, or had it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Taken,
+    Had,
+}
 
 impl Front {
     /// Begins a session, durably, and puts it in line.
@@ -44,8 +55,12 @@ impl Front {
             started.user.clone(),
             started.feature.clone(),
         );
-        self.take_place(caller, &id)?;
-        match self.begin_run(started).await {
+        let place = self.take_place(caller, &id)?;
+        let begun = self.begin_run(started).await;
+        if begun.is_err() && place == Place::Taken {
+            lock(&self.runs).remove(&id);
+        }
+        match begun {
             Ok(()) => {
                 self.line.put(&id);
                 let before = false;
@@ -71,18 +86,15 @@ impl Front {
                     }
                 }
             }
-            Err(error) => {
-                lock(&self.runs).remove(&id);
-                Err(journal_refusal(error))
-            }
+            Err(error) => Err(journal_refusal(error)),
         }
     }
 
     /// Counts a run in, or says that the tenant has too many.
-    fn take_place(&self, caller: &Caller, id: &SessionId) -> Result<(), Refusal> {
+    fn take_place(&self, caller: &Caller, id: &SessionId) -> Result<Place, Refusal> {
         let mut runs = lock(&self.runs);
         if runs.contains_key(id) {
-            return Ok(());
+            return Ok(Place::Had);
         }
         let own = runs.values().filter(|t| **t == caller.tenant).count();
         if own >= self.plan.runs {
@@ -90,7 +102,7 @@ impl Front {
             return Err(Refusal::new(Reason::HostBusy, message).retry_after(BUSY_RETRY_MS));
         }
         runs.insert(id.clone(), caller.tenant.clone());
-        Ok(())
+        Ok(Place::Taken)
     }
 
     async fn begin_run(&self, started: SessionStarted) -> Result<(), JournalError> {
@@ -142,12 +154,7 @@ impl Front {
             holds: problem.is_none(),
             said: problem.unwrap_or(fine),
         };
-        let written = tokio::time::timeout(READY_WITHIN, self.can_write()).await;
-        let written = match written {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
-            Err(_) => Some(format!("no commit within {READY_WITHIN:?}")),
-        };
+        let written = self.unwritable().await;
         let now_ms = SystemClock.now_ms();
         let failed = lock(&self.model_failed_at_ms)
             .filter(|at| now_ms.saturating_sub(*at) < MODEL_FAILED_MS)
@@ -163,6 +170,24 @@ impl Front {
                 "not draining".into(),
             ),
         ]
+    }
+
+    /// Why the journal cannot be written, if it cannot. Anybody may ask, so it is tried once a second
+    /// at most, however many do.
+    async fn unwritable(&self) -> Option<String> {
+        let mut known = self.written.lock().await;
+        if let Some((at, why)) = &*known
+            && at.elapsed() < READY_EVERY
+        {
+            return why.clone();
+        }
+        let why = match tokio::time::timeout(READY_WITHIN, self.can_write()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(format!("no commit within {READY_WITHIN:?}")),
+        };
+        *known = Some((Instant::now(), why.clone()));
+        why
     }
 
     /// Commits something that means nothing.
