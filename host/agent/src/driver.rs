@@ -75,6 +75,10 @@ impl Driver {
         }
     }
 
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+
     /// How many calls began and ended, of all sessions.
     pub fn calls(&self) -> Calls {
         self.tally.calls()
@@ -226,7 +230,7 @@ impl Driver {
     }
 
     /// One call; none when the host is shutting down and it was not begun.
-    async fn run_call(
+    pub(crate) async fn run_call(
         &self,
         journal: &Arc<SessionJournal>,
         position: Position,
@@ -261,7 +265,7 @@ impl Driver {
         self.end(journal, ended, None).await
     }
 
-    async fn interrupt(
+    pub(crate) async fn interrupt(
         &self,
         journal: &Arc<SessionJournal>,
         wait: Wait,
@@ -289,7 +293,7 @@ impl Driver {
         self.end(journal, ended, approval).await
     }
 
-    async fn end(
+    pub(crate) async fn end(
         &self,
         journal: &Arc<SessionJournal>,
         ended: RunEnded,
@@ -316,7 +320,7 @@ fn said_and_not_done(unsupported: &[Unsupported]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-fn success(answer: String) -> RunEnded {
+pub(crate) fn success(answer: String) -> RunEnded {
     RunEnded {
         outcome: RunOutcome::Success,
         answer,

@@ -8,12 +8,17 @@
 //!    └─ agent_step 1                 steps are nested (requirement 35)
 //! ```
 //!
+//! A client that takes the turns has its steps side by side, several of them open at once, and no
+//! `llm_call`: nobody paid for a model.
+//!
 //! Invariants: a span is made when what it is about is over, and never changes; the same records
 //! give the same spans in the same order. What is not over yet is shown apart, by
 //! [`SpanMaker::open`], and is never a success.
 
 mod detail;
 mod open;
+
+use std::collections::BTreeMap;
 
 use stoplog_model::event::{
     ApprovalDecided, Event, ModelFailed, Observed, RunEnded, RunOutcome, RunStarted,
@@ -42,9 +47,10 @@ struct Run {
     started: RunStarted,
     began_ms: u64,
     cost: UsdMicros,
-    step_began_ms: u64,
+    /// The latest step.
     step: u32,
-    step_open: bool,
+    /// When the steps that are not over began. One at most, unless a client takes the turns.
+    open_steps: BTreeMap<u32, u64>,
     ended: bool,
 }
 
@@ -140,9 +146,8 @@ impl SpanMaker {
             started: started.clone(),
             began_ms: at_ms,
             cost: UsdMicros(0),
-            step_began_ms: at_ms,
             step: started.at_iteration.saturating_sub(1),
-            step_open: false,
+            open_steps: BTreeMap::new(),
             ended: false,
         });
         if started.resumed_from.is_some() {
@@ -153,8 +158,8 @@ impl SpanMaker {
             .session
             .as_ref()
             .is_some_and(|s| s.iterations() >= started.at_iteration);
-        if let Some(run) = &mut self.run {
-            run.step_open = in_turn;
+        if let Some(run) = self.run.as_mut().filter(|_| in_turn) {
+            run.open_steps.insert(run.step, at_ms);
         }
     }
 
@@ -177,9 +182,7 @@ impl SpanMaker {
     /// The spans of a run that died: its fatal call, its step, and the run itself.
     fn crashed(&mut self, made: &mut Vec<Span>) {
         self.open_calls(Fate::Died, made);
-        if self.run.as_ref().is_some_and(|run| run.step_open) {
-            self.close_step(StepStatus::Crashed, self.last_at_ms, made);
-        }
+        self.close_steps(StepStatus::Crashed, self.last_at_ms, made);
         self.root((Outcome::Crashed, None, None), self.last_at_ms, made);
     }
 
@@ -188,8 +191,10 @@ impl SpanMaker {
         if let Some(run) = &mut self.run {
             run.cost += turn.cost;
             run.step = step;
-            run.step_open = true;
-            run.step_began_ms = turn.started_at_ms;
+            run.open_steps.insert(step, turn.started_at_ms);
+        }
+        if self.is_clients() {
+            return;
         }
         let Some(run) = &self.run else { return };
         let trace = run.started.trace_id.clone();
@@ -201,7 +206,7 @@ impl SpanMaker {
         self.emit(made, (id, Some(parent)), step, time, detail);
         if failure.is_none() && turn.calls.is_empty() {
             let ended_ms = turn.started_at_ms + turn.latency_ms;
-            self.close_step(StepStatus::Complete, ended_ms, made);
+            self.close_step(step, StepStatus::Complete, ended_ms, made);
         }
     }
 
@@ -209,11 +214,9 @@ impl SpanMaker {
         let step = failed.iteration.saturating_sub(1);
         if let Some(run) = &mut self.run {
             run.step = step;
-            run.step_open = true;
-            run.step_began_ms = failed
-                .attempts
-                .first()
-                .map_or(self.last_at_ms, |a| a.started_at_ms);
+            let first = failed.attempts.first();
+            let began_ms = first.map_or(self.last_at_ms, |a| a.started_at_ms);
+            run.open_steps.insert(step, began_ms);
             run.cost += failed.attempts.iter().map(|a| a.cost).sum();
         }
         self.retries(&failed.attempts, &failed.model_id, step, made);
@@ -277,7 +280,7 @@ impl SpanMaker {
         self.emit(made, ids, step, (began_ms, observed.latency_ms), detail);
         let turn = session.turn(step + 1);
         if turn.is_some_and(|t| t.calls.iter().all(|c| c.observed.is_some())) {
-            self.close_step(StepStatus::Complete, at_ms, made);
+            self.close_step(step, StepStatus::Complete, at_ms, made);
         }
     }
 
@@ -303,18 +306,37 @@ impl SpanMaker {
         }
     }
 
-    fn close_step(&mut self, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
-        let Some(run) = &mut self.run else { return };
-        run.step_open = false;
-        if let Some(run) = &self.run {
-            self.step(run, status, at_ms, made);
+    fn is_clients(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|s| s.started.client.is_some())
+    }
+
+    fn close_steps(&mut self, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+        let open = self.run.iter().flat_map(|run| run.open_steps.keys());
+        for step in open.copied().collect::<Vec<u32>>() {
+            self.close_step(step, status, at_ms, made);
         }
     }
 
-    fn step(&self, run: &Run, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
-        let (step, from_ms) = (run.step, run.step_began_ms);
+    fn close_step(&mut self, step: u32, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+        let Some(run) = &mut self.run else { return };
+        let from_ms = run.open_steps.remove(&step).unwrap_or(run.began_ms);
+        if let Some(run) = &self.run {
+            self.step(run, (step, from_ms), status, at_ms, made);
+        }
+    }
+
+    fn step(
+        &self,
+        run: &Run,
+        (step, from_ms): (u32, u64),
+        status: StepStatus,
+        at_ms: u64,
+        made: &mut Vec<Span>,
+    ) {
         let trace = &run.started.trace_id;
-        let first = step + 1 == run.started.at_iteration || step == 0;
+        // What a client calls does not follow from its call before.
+        let first = step + 1 == run.started.at_iteration || step == 0 || self.is_clients();
         let parent = if first {
             root_id(trace)
         } else {
@@ -331,9 +353,7 @@ impl SpanMaker {
             RunOutcome::Error => (Outcome::Error, StepStatus::Failed),
             RunOutcome::Interrupt => (Outcome::Interrupt, StepStatus::Interrupted),
         };
-        if self.run.as_ref().is_some_and(|r| r.step_open) {
-            self.close_step(status, at_ms, made);
-        }
+        self.close_steps(status, at_ms, made);
         let reason = ended.reason.map(|r| r.code().to_owned());
         self.root((outcome, reason, ended.failure), at_ms, made);
     }
@@ -342,7 +362,7 @@ impl SpanMaker {
         let Some(run) = &self.run else { return };
         self.root_of(run, end, at_ms, made);
         if let Some(run) = &mut self.run {
-            run.step_open = false;
+            run.open_steps.clear();
             run.ended = true;
         }
     }
