@@ -86,6 +86,10 @@ impl Driver {
         Driver { hearing, ..self }
     }
 
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+
     /// How many calls began and ended, of all sessions.
     pub fn calls(&self) -> Calls {
         self.tally.calls()
@@ -294,7 +298,7 @@ impl Driver {
     }
 
     /// One call; none when the host is shutting down and it was not begun.
-    async fn run_call(
+    pub(crate) async fn run_call(
         &self,
         journal: &Arc<SessionJournal>,
         position: Position,
@@ -329,7 +333,7 @@ impl Driver {
         self.end(journal, ended, None).await
     }
 
-    async fn interrupt(
+    pub(crate) async fn interrupt(
         &self,
         journal: &Arc<SessionJournal>,
         wait: Wait,
@@ -357,7 +361,7 @@ impl Driver {
         self.end(journal, ended, approval).await
     }
 
-    async fn end(
+    pub(crate) async fn end(
         &self,
         journal: &Arc<SessionJournal>,
         ended: RunEnded,
@@ -392,7 +396,7 @@ fn said_and_not_done(unsupported: &[Unsupported]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-fn success(answer: String) -> RunEnded {
+pub(crate) fn success(answer: String) -> RunEnded {
     RunEnded {
         outcome: RunOutcome::Success,
         answer,

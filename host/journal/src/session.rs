@@ -231,6 +231,10 @@ impl SessionJournal {
     /// The same, and a commit of its own when no other comes within so many milliseconds.
     fn stage_for(self: &Arc<Self>, event: Event, linger_ms: u64) {
         let ticket = self.hand_over(vec![event]);
+        self.commit_within(ticket, linger_ms);
+    }
+
+    fn commit_within(self: &Arc<Self>, ticket: u64, linger_ms: u64) {
         let journal = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(linger_ms)).await;
@@ -263,6 +267,23 @@ impl SessionJournal {
         self.reached(Stage::TurnTaken, Moment::Before, None);
         self.stage_for(Event::TurnTaken(turn), TURN_LINGER_MS);
         self.reached(Stage::TurnTaken, Moment::After, None);
+    }
+
+    /// Takes a turn that somebody else than the loop has decided on: it gets the next number. Two at
+    /// once get two.
+    pub fn take_next_turn(self: &Arc<Self>, turn: impl FnOnce(u32) -> Turn) -> u32 {
+        self.reached(Stage::TurnTaken, Moment::Before, None);
+        let at_ms = self.now_ms();
+        let (ticket, iteration) = {
+            let mut live = self.live();
+            let iteration = live.session.iterations() + 1;
+            let event = Event::TurnTaken(turn(iteration));
+            live.stage(event, self.lease.epoch, at_ms);
+            (live.taken, iteration)
+        };
+        self.commit_within(ticket, TURN_LINGER_MS);
+        self.reached(Stage::TurnTaken, Moment::After, None);
+        iteration
     }
 
     /// Makes an intent durable: the permit is spent, the approval in it consumed, the act claimed,

@@ -104,6 +104,20 @@ pub struct SessionStarted {
     pub max_iterations: u32,
     /// The tools, pinned.
     pub tools: Vec<Arc<Pin>>,
+    /// Set when no model of ours decides on the calls: they come from a client, one turn each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
+}
+
+/// A client that calls tools by itself, and whose sessions are made as its calls come.
+///
+/// Its calls may be under way beside each other: none of them was decided on from what came of
+/// another, as far as anybody here knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// What its sessions have in common, however many there are: acts of session scope reach over
+    /// all sessions of one conversation of one user.
+    pub conversation: String,
 }
 
 /// See [`Event::RunStarted`].

@@ -8,6 +8,7 @@ mod limits;
 mod model;
 mod retention;
 mod secrets;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use model::{ChainConfig, FallbackConfig, ModelConfig, ProfileConfig};
 pub use retention::Kept;
 pub(crate) use retention::parse_age;
 pub use secrets::SecretSource;
+pub use serve::{Asked, Service};
 
 /// Where a host keeps its data if nobody says otherwise, beside the configuration.
 const DEFAULT_DATA_DIR: &str = "data";
@@ -55,6 +57,8 @@ struct File {
     shutdown: Shutdown,
     #[serde(default)]
     retention: retention::Section,
+    #[serde(default)]
+    serve: serve::Section,
     #[serde(default)]
     limits: limits::Section,
     #[serde(default)]
@@ -124,6 +128,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long sessions and keys are kept (`[retention]`).
     pub retention: Kept,
+    /// How clients come in (`[serve]`).
+    pub serve: Service,
     /// How many calls are let in at once, and may stand in line (`[limits]`).
     pub calls: Bounds,
     /// Which model.
@@ -188,6 +194,7 @@ impl Config {
             max_iterations,
             grace: grace(&source, &file.shutdown)?,
             retention: file.retention.check(&source)?,
+            serve: file.serve.check(&source, base)?,
             calls: file.limits.check(&source)?,
             model: model::check(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,

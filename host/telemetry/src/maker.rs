@@ -8,12 +8,17 @@
 //!    └─ agent_step 1                 steps are nested (requirement 35)
 //! ```
 //!
+//! A client that takes the turns has its steps side by side, several of them open at once, and no
+//! `llm_call`: nobody paid for a model.
+//!
 //! Invariants: a span is made when what it is about is over, and never changes; the same records
 //! give the same spans in the same order. What is not over yet is shown apart, by
 //! [`SpanMaker::open`], and is never a success.
 
 mod detail;
 mod open;
+
+use std::collections::BTreeMap;
 
 use stoplog_model::event::{
     ApprovalDecided, Event, ModelAsked, ModelFailed, Observed, RunEnded, RunOutcome, RunStarted,
@@ -42,22 +47,22 @@ struct Run {
     started: RunStarted,
     began_ms: u64,
     cost: UsdMicros,
-    step_began_ms: u64,
+    /// The latest step.
     step: u32,
-    step_open: bool,
     /// Attempts and answers of the model that have their span in this step: it may be asked again
     /// with a shorter prompt.
     told: (u32, u32),
+    /// When the steps that are not over began. One at most, unless a client takes the turns.
+    open_steps: BTreeMap<u32, u64>,
     ended: bool,
 }
 
 impl Run {
-    /// The model is at a step, since this time.
+    /// The model, or a client, is at a step, since this time.
     fn enter(&mut self, step: u32, began_ms: u64) {
-        if self.step != step || !self.step_open {
+        if self.step != step || !self.open_steps.contains_key(&step) {
             self.step = step;
-            self.step_open = true;
-            self.step_began_ms = began_ms;
+            self.open_steps.insert(step, began_ms);
             self.told = (0, 0);
         }
     }
@@ -160,10 +165,9 @@ impl SpanMaker {
             started: started.clone(),
             began_ms: at_ms,
             cost: UsdMicros(0),
-            step_began_ms: at_ms,
             step: started.at_iteration.saturating_sub(1),
-            step_open: false,
             told: (0, 0),
+            open_steps: BTreeMap::new(),
             ended: false,
         });
         if started.resumed_from.is_some() {
@@ -174,8 +178,8 @@ impl SpanMaker {
             .session
             .as_ref()
             .is_some_and(|s| s.iterations() >= started.at_iteration);
-        if let Some(run) = &mut self.run {
-            run.step_open = in_turn;
+        if let Some(run) = self.run.as_mut().filter(|_| in_turn) {
+            run.open_steps.insert(run.step, at_ms);
         }
     }
 
@@ -198,9 +202,7 @@ impl SpanMaker {
     /// The spans of a run that died: its fatal call, its step, and the run itself.
     fn crashed(&mut self, made: &mut Vec<Span>) {
         self.open_calls(Fate::Died, made);
-        if self.run.as_ref().is_some_and(|run| run.step_open) {
-            self.close_step(StepStatus::Crashed, self.last_at_ms, made);
-        }
+        self.close_steps(StepStatus::Crashed, self.last_at_ms, made);
         self.root((Outcome::Crashed, None, None), self.last_at_ms, made);
     }
 
@@ -209,6 +211,9 @@ impl SpanMaker {
         if let Some(run) = &mut self.run {
             run.cost += turn.cost;
             run.enter(step, turn.started_at_ms);
+        }
+        if self.is_clients() {
+            return;
         }
         self.retries(&turn.failed_attempts, &turn.model_id, step, made);
         let Some(run) = &mut self.run else { return };
@@ -226,7 +231,7 @@ impl SpanMaker {
         self.emit(made, (id, Some(parent)), step, time, detail);
         if failure.is_none() && turn.calls.is_empty() {
             let ended_ms = turn.started_at_ms + turn.latency_ms;
-            self.close_step(StepStatus::Complete, ended_ms, made);
+            self.close_step(step, StepStatus::Complete, ended_ms, made);
         }
     }
 
@@ -330,7 +335,7 @@ impl SpanMaker {
         self.emit(made, ids, step, (began_ms, observed.latency_ms), detail);
         let turn = session.turn(step + 1);
         if turn.is_some_and(|t| t.calls.iter().all(|c| c.observed.is_some())) {
-            self.close_step(StepStatus::Complete, at_ms, made);
+            self.close_step(step, StepStatus::Complete, at_ms, made);
         }
     }
 
@@ -356,18 +361,37 @@ impl SpanMaker {
         }
     }
 
-    fn close_step(&mut self, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
-        let Some(run) = &mut self.run else { return };
-        run.step_open = false;
-        if let Some(run) = &self.run {
-            self.step(run, status, at_ms, made);
+    fn is_clients(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|s| s.started.client.is_some())
+    }
+
+    fn close_steps(&mut self, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+        let open = self.run.iter().flat_map(|run| run.open_steps.keys());
+        for step in open.copied().collect::<Vec<u32>>() {
+            self.close_step(step, status, at_ms, made);
         }
     }
 
-    fn step(&self, run: &Run, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
-        let (step, from_ms) = (run.step, run.step_began_ms);
+    fn close_step(&mut self, step: u32, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+        let Some(run) = &mut self.run else { return };
+        let from_ms = run.open_steps.remove(&step).unwrap_or(run.began_ms);
+        if let Some(run) = &self.run {
+            self.step(run, (step, from_ms), status, at_ms, made);
+        }
+    }
+
+    fn step(
+        &self,
+        run: &Run,
+        (step, from_ms): (u32, u64),
+        status: StepStatus,
+        at_ms: u64,
+        made: &mut Vec<Span>,
+    ) {
         let trace = &run.started.trace_id;
-        let first = step + 1 == run.started.at_iteration || step == 0;
+        // What a client calls does not follow from its call before.
+        let first = step + 1 == run.started.at_iteration || step == 0 || self.is_clients();
         let parent = if first {
             root_id(trace)
         } else {
@@ -384,9 +408,7 @@ impl SpanMaker {
             RunOutcome::Error => (Outcome::Error, StepStatus::Failed),
             RunOutcome::Interrupt => (Outcome::Interrupt, StepStatus::Interrupted),
         };
-        if self.run.as_ref().is_some_and(|r| r.step_open) {
-            self.close_step(status, at_ms, made);
-        }
+        self.close_steps(status, at_ms, made);
         let reason = ended.reason.map(|r| r.code().to_owned());
         self.root((outcome, reason, ended.failure), at_ms, made);
     }
@@ -395,7 +417,7 @@ impl SpanMaker {
         let Some(run) = &self.run else { return };
         self.root_of(run, end, at_ms, made);
         if let Some(run) = &mut self.run {
-            run.step_open = false;
+            run.open_steps.clear();
             run.ended = true;
         }
     }

@@ -22,6 +22,7 @@ fn records(events: Vec<Event>) -> Vec<Record> {
         system_prompt: String::new(),
         max_iterations: 20,
         tools: vec![],
+        client: None,
     });
     let run = Event::RunStarted(RunStarted {
         trace_id: TraceId::new("a".repeat(32)).expect("id"),
