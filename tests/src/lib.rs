@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub mod otlp;
+pub mod service;
 pub mod soak;
 
 /// Where the guests of the tests lie, as the build script says.

@@ -160,9 +160,15 @@ impl SpanId {
         SpanId::derived(&[trace.as_str(), "agent_step", &step.to_string()])
     }
 
-    /// Of the model's turn in a step.
-    pub fn of_turn(trace: &TraceId, step: u32) -> SpanId {
-        SpanId::derived(&[trace.as_str(), "llm_call", &step.to_string()])
+    /// Of the model's turn in a step: the first, or a further one when it was asked again with a
+    /// shorter prompt. Counted from 1.
+    pub fn of_turn(trace: &TraceId, step: u32, nth: u32) -> SpanId {
+        let (step, further) = (step.to_string(), nth.to_string());
+        let parts = [trace.as_str(), "llm_call", &step, &further];
+        SpanId::derived(match nth {
+            0 | 1 => &parts[..3],
+            _ => &parts,
+        })
     }
 
     /// Of a call.

@@ -112,7 +112,7 @@ impl RunStarted {
     pub fn context_of_turn(&self, iteration: u32) -> TraceContext {
         TraceContext {
             trace_id: self.seen_trace().clone(),
-            span_id: SpanId::of_turn(&self.trace_id, iteration.saturating_sub(1)),
+            span_id: SpanId::of_turn(&self.trace_id, iteration.saturating_sub(1), 1),
         }
     }
 }

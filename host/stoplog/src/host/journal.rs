@@ -9,6 +9,7 @@ use stoplog_model::port::Watch;
 use stoplog_store::{DataDir, SqliteStore};
 
 use super::edges::{SystemClock, holder};
+use super::front::Commits;
 use super::projection::Nudge;
 use crate::error::CliError;
 
@@ -16,6 +17,8 @@ use crate::error::CliError;
 pub(crate) struct Journal {
     pub(crate) data: DataDir,
     pub(crate) store: Arc<SqliteStore>,
+    /// Told of every commit: those who follow a session listen.
+    pub(crate) commits: Commits,
     /// Wakes who follows the journal.
     pub(crate) nudge: Arc<Nudge>,
 }
@@ -36,6 +39,7 @@ impl Journal {
         Ok(Journal {
             data,
             store,
+            commits: Commits::new(),
             nudge: Arc::default(),
         })
     }
@@ -46,7 +50,7 @@ impl Journal {
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             watch,
-            listeners: vec![self.nudge.clone()],
+            listeners: vec![self.nudge.clone(), Arc::new(self.commits.clone())],
             holder: holder(),
             holders_are_dead: self.data.is_locked(),
         }

@@ -46,7 +46,7 @@ impl SpanMaker {
         self.tool_spans(call, observed, (position, began_ms), made);
         let turn = session.turn(step + 1);
         if turn.is_some_and(|t| t.calls.iter().all(|c| c.observed.is_some())) {
-            self.close_step(StepStatus::Complete, at_ms, made);
+            self.close_step(step, StepStatus::Complete, at_ms, made);
         }
     }
 
