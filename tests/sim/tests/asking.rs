@@ -85,6 +85,7 @@ fn observed() -> Observed {
         timed_out: false,
         log: String::new(),
         annotations: Vec::new(),
+        spans: vec![],
     }
 }
 
@@ -108,6 +109,7 @@ async fn commits(answers_after_ms: Option<u64>) -> Vec<Vec<&'static str>> {
         system_prompt: String::new(),
         max_iterations: 5,
         tools: Vec::new(),
+        client: None,
     };
     let journal = SessionJournal::create(opening, started).await;
     let journal = Arc::new(journal.expect("made"));
@@ -117,6 +119,7 @@ async fn commits(answers_after_ms: Option<u64>) -> Vec<Vec<&'static str>> {
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     };
     let begun = journal.append(vec![Event::RunStarted(run)]).await;
     begun.expect("a run");

@@ -93,7 +93,13 @@ fn plan(config: &Config, journal: &Journal) -> Result<Plan, CliError> {
         runs: limits.at_work + limits.waiting,
         model: match &config.model {
             ModelConfig::Scripted { .. } => "scripted".to_owned(),
-            ModelConfig::OpenAi { model, .. } => format!("{model}; the last run could ask it"),
+            ModelConfig::Chain(chain) => {
+                let armed = chain.fallbacks.iter().filter(|f| f.armed);
+                let names: Vec<&str> = std::iter::once(chain.first.model.as_str())
+                    .chain(armed.map(|f| f.name.as_str()))
+                    .collect();
+                format!("{}; the last run could ask it", names.join(", else "))
+            }
         },
     })
 }
