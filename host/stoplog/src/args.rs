@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use stoplog_model::{ApprovalId, SessionId, Tenant, TraceContext};
 
-use crate::config::parse_age;
+use crate::config::{LogFormat, LogLevel, parse_age};
 
 mod front;
 mod tool;
@@ -54,6 +54,14 @@ pub(crate) struct Args {
     /// Print JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Which lines a host logs: one for each step and each run, those that failed, or none. Wins
+    /// over [log] level.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+    /// How they look: one JSON object a line, or text for people. Without it and [log] format: text
+    /// on a terminal, and JSON everywhere else.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

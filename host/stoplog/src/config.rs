@@ -5,6 +5,7 @@
 
 mod claims;
 mod limits;
+mod log;
 mod model;
 mod retention;
 mod secrets;
@@ -26,6 +27,7 @@ use toml::Spanned;
 
 use crate::error::CliError;
 
+pub use log::{LogConfig, LogFormat, LogLevel};
 pub use model::{ChainConfig, FallbackConfig, ModelConfig, ProfileConfig};
 pub use retention::Kept;
 pub(crate) use retention::parse_age;
@@ -65,6 +67,8 @@ struct File {
     limits: limits::Section,
     #[serde(default)]
     telemetry: telemetry::Section,
+    #[serde(default)]
+    log: log::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -146,6 +150,8 @@ pub struct Config {
     pub grants: BTreeMap<String, Vec<Grant>>,
     /// Where spans go beside the trace store (`[telemetry]`).
     pub telemetry: TelemetryConfig,
+    /// Lines of a host for people and their machines (`[log]`).
+    pub log: LogConfig,
     /// Where the values of secrets are, by the secret's name.
     pub secrets: BTreeMap<String, SecretSource>,
 }
@@ -208,6 +214,7 @@ impl Config {
             grants: grants(&source, &file.grant)?,
             secrets: secrets::check(&source, base, file.secrets)?,
             telemetry: file.telemetry.check(&source, base)?,
+            log: file.log.check(base),
         })
     }
 }

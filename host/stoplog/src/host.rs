@@ -13,6 +13,7 @@ mod edges;
 mod exporting;
 mod front;
 mod journal;
+mod logging;
 mod projection;
 mod wiring;
 
@@ -27,6 +28,7 @@ use stoplog_model::{Reason, SessionId, TraceContext};
 use tokio_util::sync::CancellationToken;
 
 use self::exporting::Collecting;
+use self::logging::RunLog;
 use self::projection::{Projection, Sinks};
 use crate::config::Config;
 use crate::error::CliError;
@@ -105,7 +107,7 @@ impl Host {
 
     /// A host over an open journal. `shutdown` is asked for by whoever owns the process.
     pub(crate) fn new(
-        journal: Journal,
+        mut journal: Journal,
         config: Config,
         voice: Voice<'_>,
         watch: Arc<dyn Watch>,
@@ -121,6 +123,7 @@ impl Host {
                 None => None,
             },
         };
+        journal.log = RunLog::open(&config.log, config.model.providers())?;
         let (driver, tools) = wiring::driver(config, &journal.data, voice)?;
         let (store, nudge) = (journal.store.clone(), journal.nudge.clone());
         let projection = Projection::begin(&journal.data, store, nudge, sinks);
@@ -197,7 +200,7 @@ impl Host {
     }
 
     async fn take_over(&self, id: &SessionId) -> Result<Arc<SessionJournal>, CliError> {
-        let Some((_, known)) = load(&*self.journal.store, id).await? else {
+        let Some((records, known)) = load(&*self.journal.store, id).await? else {
             let message = format!("there is no session {id}");
             return Err(CliError::new(Reason::SessionNotFound, message));
         };
@@ -207,7 +210,11 @@ impl Host {
         }
         let pins = &known.started.tools;
         self.tools.ready(&self.journal.data, pins).await?;
-        self.journal.open(id, self.watch.clone()).await
+        let session = self.journal.open(id, self.watch.clone()).await?;
+        if let Some(log) = &self.journal.log {
+            log.take_over(id, &records);
+        }
+        Ok(session)
     }
 }
 

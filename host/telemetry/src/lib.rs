@@ -6,12 +6,14 @@
 //! * [`Projector`] follows the journal and fills a [`TraceStore`], which people ask; what is not
 //!   over yet is in there too, and is never a success.
 //! * [`otlp`] sends them to a collector, with the names of OpenTelemetry's conventions.
+//! * [`log`] makes a line of a log at the end of each step and each run.
 //! * [`Jsonl`] writes them as lines with the literal field names of requirements 28 to 34.
 //!
 //! Redaction happens when a span is made (requirement 60): what `x-disclosure` hides never
 //! reaches a sink. A call whose host died has a span too: the next run makes it.
 
 mod jsonl;
+pub mod log;
 mod maker;
 mod makers;
 pub mod otlp;

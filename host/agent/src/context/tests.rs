@@ -64,6 +64,7 @@ fn observed(iteration: u32, ordinal: u32, output: Value) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: vec![],
+        spans: vec![],
     })
 }
 
@@ -87,6 +88,7 @@ fn session(sizes: &[(usize, usize)], counted: u64, more: Vec<Event>) -> Session 
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     });
     let mut events = vec![started, run];
     for (i, (a, b)) in sizes.iter().enumerate() {

@@ -126,6 +126,7 @@ fn run(after_crash: bool) -> Event {
         resumed_from: None,
         at_iteration: 1,
         after_crash,
+        remote: None,
     })
 }
 

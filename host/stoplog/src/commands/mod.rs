@@ -26,7 +26,7 @@ use stoplog_model::port::Watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{self, Args, Command};
-use crate::config::Config;
+use crate::config::{Config, LogFormat, LogLevel};
 use crate::error::{CliError, Exit};
 
 /// What every command knows.
@@ -34,6 +34,10 @@ pub(crate) struct Context {
     config: PathBuf,
     data_dir: Option<PathBuf>,
     pub(crate) json: bool,
+    log_level: Option<LogLevel>,
+    log_format: Option<LogFormat>,
+    /// Whether there is somebody to read the log where none is configured.
+    logs: bool,
     /// Standard output belongs to a protocol: nothing else is printed to it.
     pub(crate) quiet_stdout: bool,
     pub(crate) watch: Arc<dyn Watch>,
@@ -51,13 +55,16 @@ impl Context {
             config,
             data_dir: None,
             json: true,
+            log_level: None,
+            log_format: None,
+            logs: false,
             quiet_stdout: true,
             watch,
             shutdown,
         }
     }
 
-    /// The configuration, with the command line's data directory if it names one.
+    /// The configuration, with what the command line says otherwise.
     pub(crate) fn config(&self) -> Result<Config, CliError> {
         Ok(self.with_data_dir(Config::load(&self.config)?))
     }
@@ -67,6 +74,14 @@ impl Context {
         if let Some(data_dir) = &self.data_dir {
             config.data_dir = data_dir.clone();
         }
+        let log = &mut config.log;
+        if !self.logs && log.file.is_none() {
+            log.level = None;
+        }
+        if let Some(level) = self.log_level {
+            log.level = level.level();
+        }
+        log.format = self.log_format.unwrap_or(log.format);
         config
     }
 
@@ -94,6 +109,9 @@ pub(crate) async fn run(
         config: args.config,
         data_dir: args.data_dir,
         json: args.json,
+        log_level: args.log_level,
+        log_format: args.log_format,
+        logs: !matches!(args.command, Command::Tool(_)),
         quiet_stdout: matches!(args.command, Command::Mcp(args::Mcp { command: None, .. })),
         watch,
         shutdown,

@@ -5,6 +5,7 @@
 //! find it; a fallback that is armed names the evaluation that it passed (requirement 135), so that
 //! nobody fails over to a model that nobody looked at.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -148,6 +149,22 @@ pub enum ModelConfig {
     },
     /// A provider and its fallbacks.
     Chain(Box<ChainConfig>),
+}
+
+impl ModelConfig {
+    /// The word of each profile's provider; the first profile has no name.
+    pub fn providers(&self) -> BTreeMap<String, String> {
+        let chain = match self {
+            ModelConfig::Scripted { .. } => {
+                return BTreeMap::from([(String::new(), "scripted".to_owned())]);
+            }
+            ModelConfig::Chain(chain) => chain,
+        };
+        let first = (String::new(), chain.first.kind.word().to_owned());
+        let fallback = |f: &FallbackConfig| (f.name.clone(), f.profile.kind.word().to_owned());
+        let fallbacks = chain.fallbacks.iter().map(fallback);
+        std::iter::once(first).chain(fallbacks).collect()
+    }
 }
 
 /// A provider, its fallbacks, and what they have in common.

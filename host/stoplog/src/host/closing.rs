@@ -21,6 +21,7 @@ use stoplog_model::port::{Moment, Stage, Watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Came, Crew, Host, Journal};
+use crate::output;
 
 /// What of the grace is kept for the steps behind the calls: a tenth, two seconds at most.
 const RESERVE_PART: u32 = 10;
@@ -217,8 +218,20 @@ async fn give_back(came: &mut [Came], at_work: usize, limit: Instant) -> (u64, u
     (back, kept)
 }
 
+/// How long the last lines of the log may take to be read.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
+
 /// Brings the trace store and what hangs on it to the end of the journal, and lets go of that.
 async fn flush(host: &Host, limit: Instant) -> Result<(), String> {
+    if let Some(log) = host.journal.log.clone() {
+        let within = limit
+            .saturating_duration_since(Instant::now())
+            .min(LOG_FLUSH);
+        let flushed = tokio::task::spawn_blocking(move || log.flush(within)).await;
+        if !matches!(flushed, Ok(true)) {
+            output::note("the log: its last lines are left out, because nobody reads them");
+        }
+    }
     match host.take_projection() {
         Some(projection) => {
             let ended = projection.end(limit).await;

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stoplog_journal::{Opening, SessionJournal};
+use stoplog_journal::{OnCommit, Opening, SessionJournal};
 use stoplog_model::SessionId;
 use stoplog_model::port::Watch;
 use stoplog_store::{DataDir, SqliteStore};
 
 use super::edges::{SystemClock, holder};
 use super::front::Commits;
+use super::logging::RunLog;
 use super::projection::Nudge;
 use crate::error::CliError;
 
@@ -21,6 +22,8 @@ pub(crate) struct Journal {
     pub(crate) commits: Commits,
     /// Wakes who follows the journal.
     pub(crate) nudge: Arc<Nudge>,
+    /// Tells of steps and runs; none where nobody wants to know.
+    pub(crate) log: Option<Arc<RunLog>>,
 }
 
 impl Journal {
@@ -41,16 +44,22 @@ impl Journal {
             store,
             commits: Commits::new(),
             nudge: Arc::default(),
+            log: None,
         })
     }
 
     /// What a session is opened with.
     pub(crate) fn opening(&self, watch: Arc<dyn Watch>) -> Opening {
+        let mut listeners: Vec<Arc<dyn OnCommit>> =
+            vec![self.nudge.clone(), Arc::new(self.commits.clone())];
+        if let Some(log) = &self.log {
+            listeners.push(log.clone());
+        }
         Opening {
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             watch,
-            listeners: vec![self.nudge.clone(), Arc::new(self.commits.clone())],
+            listeners,
             holder: holder(),
             holders_are_dead: self.data.is_locked(),
         }
