@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
+use stoplog_tests::otlp::Receiver;
 use stoplog_tests::{Said, World, bins};
 
 /// In every value, however it is written.
@@ -118,6 +119,11 @@ fn has(bytes: &[u8], what: &str) -> bool {
 #[test]
 fn nothing_of_a_person_is_kept_for_people_on_call() -> anyhow::Result<()> {
     let world = World::new(bins!(), &["spiller"])?;
+    let receiver = Receiver::start(bins!(), world.path())?;
+    world.write_config(&format!(
+        "[telemetry.otlp]\nendpoint = \"http://{}\"\n\n[log]\nfile = \"data/log.jsonl\"\n",
+        receiver.address
+    ))?;
     script(&world)?;
     let said = run(&world)?;
     let journal = [
@@ -130,9 +136,22 @@ fn nothing_of_a_person_is_kept_for_people_on_call() -> anyhow::Result<()> {
         "the journal has it"
     );
 
-    for (path, bytes) in kept(&world)? {
+    let kept = kept(&world)?;
+    for file in ["traces.db", "spans.jsonl", "log.jsonl"] {
+        ensure!(
+            kept.iter().any(|(path, _)| path.ends_with(file)),
+            "no {file}"
+        );
+    }
+    for (path, bytes) in kept {
         ensure!(!has(&bytes, MARK), "{} has it", path.display());
     }
+    let collected = serde_json::to_vec(&receiver.requests()?)?;
+    ensure!(
+        receiver.spans()?.len() == world.spans()?.len(),
+        "all were sent"
+    );
+    ensure!(!has(&collected, MARK), "the collector has it");
     for ran in &said {
         ensure!(
             !has(ran.stderr.as_bytes(), MARK),

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use stoplog_model::event::{Observed, Verdict};
-use stoplog_model::{ApprovalId, Class, Reason, Record, Session, SessionId, TraceId};
+use stoplog_model::{ApprovalId, Class, Reason, Record, Session, SessionId, TraceContext, TraceId};
 use tokio::sync::broadcast;
 
 use crate::caller::Caller;
@@ -133,6 +133,8 @@ pub struct RunAsk {
     pub user: Option<String>,
     /// The client's own key of the run.
     pub key: Option<String>,
+    /// The client's span, below which the run's trace is seen.
+    pub trace: Option<TraceContext>,
 }
 
 /// A run that is in the journal.

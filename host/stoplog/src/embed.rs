@@ -40,7 +40,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::commands::{Context, front};
-use crate::config::Config;
 use crate::error::{CliError, Exit};
 use crate::host::Voice;
 
@@ -82,9 +81,9 @@ impl Host {
         model: Option<Arc<dyn Model>>,
     ) -> Result<Host, CliError> {
         let path = config.as_ref().to_owned();
-        let config = Config::load(&path)?;
         let shutdown = CancellationToken::new();
         let context = Context::embedded(path, Arc::new(Unwatched), shutdown.clone());
+        let config = context.config()?;
         let (opened, open) = oneshot::channel();
         let end = shutdown.clone();
         let opening: front::Open = Box::new(move |doors| {
@@ -155,6 +154,7 @@ impl Host {
             feature: None,
             user: None,
             key: key.map(str::to_owned),
+            trace: None,
         };
         let mut commits = self.doors.commits();
         let session = self.doors.admit(caller, ask).await?.session;

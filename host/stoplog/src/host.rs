@@ -17,7 +17,8 @@ mod logging;
 mod projection;
 mod wiring;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
 use stoplog_journal::{JournalError, SessionJournal, Store, load};
@@ -54,6 +55,8 @@ pub(crate) struct Host {
     spoken: Spoken,
     watch: Arc<dyn Watch>,
     shutdown: CancellationToken,
+    /// Whose span the first run of a session belongs below, until it has begun.
+    callers: Mutex<HashMap<SessionId, TraceContext>>,
     at_work: Arc<AtWork>,
 }
 
@@ -137,6 +140,7 @@ impl Host {
             spoken,
             watch,
             shutdown,
+            callers: Mutex::default(),
             at_work: Arc::default(),
         })
     }
@@ -150,6 +154,16 @@ impl Host {
         projection.take()
     }
 
+    /// The next run of this session belongs below somebody's span. A host that dies before that
+    /// forgets it: the run is then a trace of its own.
+    fn begun_by(&self, session: &SessionId, remote: TraceContext) {
+        self.callers().insert(session.clone(), remote);
+    }
+
+    fn callers(&self) -> MutexGuard<'_, HashMap<SessionId, TraceContext>> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes a session as far as it gets. None: the host is shutting down, and it was not run.
     async fn work(
         &self,
@@ -160,6 +174,7 @@ impl Host {
             return Ok(None);
         }
         let _held = self.at_work.hold(work.session()).await?;
+        let caller = self.callers().remove(work.session());
         let session = match work {
             Work::Begin(started) => self.begin(*started).await?,
             Work::GoOn(id) => self.take_over(&id).await?,
@@ -171,7 +186,7 @@ impl Host {
         let spec = RunSpec {
             trace_id: new_trace_id()?,
             host: holder(),
-            remote,
+            remote: remote.or(caller),
         };
         let ended = match self.driver.run(&session, spec).await {
             Ok(ended) => ended,

@@ -72,6 +72,31 @@ fn a_run_is_begun_once_under_its_key() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The run is a trace of its own, seen below the span of who began it.
+#[test]
+fn a_clients_trace_goes_on_in_the_run() -> anyhow::Result<()> {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let world = world(&["keyed"])?;
+    world.script(&[&[("keyed", "x")]])?;
+    let agent = world.key("acme", "agent", "bot")?;
+    let service = Service::start(&world)?;
+    for (given, seen) in [
+        (format!("00-{TRACE}-b7ad6b7169203331-01"), json!(TRACE)),
+        ("no context".to_owned(), Value::Null),
+    ] {
+        let ran = run(&service, &agent, "do it", &[("traceparent", &given)])?;
+        ensure!(ran.status == 200, "{ran:?}");
+        let trace = format!("/traces/{}", text(&ran.json(), "session"));
+        let spans = service.ask("GET", &trace, &Say::of(&agent))?.json();
+        let spans = spans["spans"].as_array().context("spans")?;
+        ensure!(spans.len() > 3, "{spans:?}");
+        for span in spans {
+            ensure!(span["remote_trace_id"] == seen, "{span}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_run_under_way_is_told_so_and_goes_on_without_its_client() -> anyhow::Result<()> {
     let world = world(&["keyed"])?;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use stoplog_model::event::RunOutcome;
 use stoplog_model::session::Status;
+use stoplog_model::trace_context::TRACEPARENT;
 use stoplog_model::{Reason, SessionId};
 use tokio::time::Instant;
 
@@ -57,6 +58,10 @@ pub(super) async fn begin(
         feature: asked.feature,
         user: asked.user,
         key,
+        // One that cannot be read is none (W3C Trace Context, 4.3).
+        trace: headers
+            .get(TRACEPARENT)
+            .and_then(|value| value.to_str().ok()?.parse().ok()),
     };
     // Subscribed before it is begun: no commit of it is missed.
     let mut commits = app.host.commits();

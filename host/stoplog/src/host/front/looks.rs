@@ -62,6 +62,9 @@ impl Front {
         }
         match begun {
             Ok(()) => {
+                if let Some(remote) = ask.trace {
+                    self.host.begun_by(&id, remote);
+                }
                 self.line.put(&id);
                 let before = false;
                 Ok(Admitted {
