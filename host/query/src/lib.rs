@@ -1,11 +1,17 @@
-//! On-call questions, answered from the journal alone: nothing here writes.
+//! On-call questions, answered from the journal and from the trace store: nothing here writes.
 //!
+//! * [`question`] asks for spans, one by one or in groups; [`slowest`] and [`cost`] are two of their
+//!   own; [`table`] is what they are answered with.
 //! * [`tree`] prints the traces of a session.
 //! * [`waiting`] lists what waits for a person: approvals and parked calls.
 //! * [`verify`] says whether a session is what was written.
 //! * [`export`] makes a file of a session that can be checked without the journal.
 
+pub mod cost;
 pub mod export;
+pub mod question;
+pub mod slowest;
+pub mod table;
 pub mod tree;
 pub mod verify;
 pub mod waiting;
