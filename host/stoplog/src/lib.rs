@@ -10,6 +10,7 @@ mod bounded;
 mod commands;
 pub mod config;
 mod error;
+mod files;
 mod host;
 mod lock;
 mod output;
