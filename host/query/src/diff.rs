@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 use stoplog_model::UsdMicros;
-use stoplog_telemetry::{Decision, Detail, Outcome, ToolCall};
+use stoplog_telemetry::{Decision, Detail, Outcome, Span, ToolCall};
 
 use crate::story::Story;
 
@@ -49,6 +49,7 @@ pub fn diff(first: &Story<'_>, second: &Story<'_>) -> Diff {
     diff.compare("cost", cost(first), cost(second));
     for (name, story) in [("the first", first), ("the second", second)] {
         diff.resume.extend(disturbances(name, story));
+        diff.differences.extend(other_keys(name, story));
     }
     diff
 }
@@ -202,15 +203,48 @@ fn arguments(call: &ToolCall) -> String {
     shown.to_string()
 }
 
-/// A key of session scope has a mark of its scope behind it (`~` and twelve hex digits), which is
-/// another in every session.
+/// A key without what makes it another in every session: a key of session scope has a mark of its
+/// scope behind it (`~` and twelve hex digits), and a call without an act is named by its position in
+/// the session (64 hex digits).
 fn unmarked(key: &str) -> &str {
+    let is_hex =
+        |text: &str, digits| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
     match key.rsplit_once('~') {
-        Some((stem, mark)) if mark.len() == 12 && mark.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            stem
-        }
+        Some((stem, mark)) if is_hex(mark, 12) => stem,
+        _ if is_hex(key, 64) => "the call's own",
         _ => key,
     }
+}
+
+/// A call whose host died, and the key that it ended with: within a session it is one key.
+fn other_keys(name: &str, story: &Story<'_>) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for span in story.spans() {
+        let Detail::ToolCall(died) = &span.detail else {
+            continue;
+        };
+        if died.disposition != "in_doubt" || died.idempotency_key.is_empty() {
+            continue;
+        }
+        let is_same = |other: &(&Span, &ToolCall)| {
+            other.0.common.step_index == span.common.step_index
+                && other.1.tool_name == died.tool_name
+                && arguments(other.1) == arguments(died)
+        };
+        let ended: Vec<_> = story.calls().into_iter().filter(is_same).collect();
+        let has_key = |(_, call): &(&Span, &ToolCall)| call.idempotency_key == died.idempotency_key;
+        if let (Some((_, call)), false) = (ended.first(), ended.iter().any(has_key)) {
+            found.push(Difference {
+                what: format!(
+                    "key of {} in {name}, before and after the host died",
+                    died.tool_name
+                ),
+                first: Some(died.idempotency_key.clone()),
+                second: Some(call.idempotency_key.clone()),
+            });
+        }
+    }
+    found
 }
 
 /// How a call came about, as far as a resume does not change it: that the far side was asked, and not

@@ -13,8 +13,8 @@ mod question;
 mod tool;
 pub(crate) use moment::Moment;
 pub(crate) use question::{
-    Cost, Eval, EvalExport, EvalLabel, Feedback, GroupBy, Incident, Listed, MoneyBy, Outcome,
-    Slowest, SortBy, Sql, Which,
+    Cost, Eval, EvalExport, EvalLabel, Feedback, Incident, Listed, Outcome, Slowest, SortBy, Sql,
+    Which,
 };
 pub(crate) use tool::{
     AcceptClass, Add, Format, New, ProjectClass, Run as RunTool, Tool, ToolFrom, ToolTest,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testkit::*;
 
-use stoplog_telemetry::{Span, ToolStatus};
+use stoplog_telemetry::ToolStatus;
 
 fn compared(first: &[Span], second: &[Span]) -> Diff {
     let story = |spans| Story::of(spans).expect("a story");
@@ -61,7 +61,15 @@ fn what_was_done_otherwise_is_a_difference() {
         }
     };
     check(
-        &|s| last_call(s, &|c| c.idempotency_key = "refund_448201".into()),
+        &|spans| {
+            for span in spans {
+                if let Detail::ToolCall(call) = &mut span.detail
+                    && call.tool_name == "refund"
+                {
+                    call.idempotency_key = "refund_448201".into();
+                }
+            }
+        },
         "idempotency_key",
     );
     check(
@@ -97,6 +105,25 @@ fn what_was_done_otherwise_is_a_difference() {
             }
         },
         "decided_by",
+    );
+}
+
+/// A call has one key, whatever happens to its host.
+#[test]
+fn another_key_behind_the_crash_is_a_difference() {
+    let mut other = killed("b");
+    for span in &mut other {
+        if let Detail::ToolCall(call) = &mut span.detail
+            && call.disposition == "in_doubt"
+        {
+            call.idempotency_key = "refund_448200_again".into();
+        }
+    }
+    let found = compared(&clean("a"), &other).differences;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        found[0].what,
+        "key of refund in the second, before and after the host died"
     );
 }
 

@@ -60,7 +60,7 @@ fn head(out: &mut String, facts: &Facts<'_>, story: &Story<'_>, time: &impl Fn(u
         let _ = writeln!(out, "| began | {} |", time(first.began_ms()));
         let _ = writeln!(out, "| ended | {} |", time(last.began_ms() + took));
         let reason = last.reason().unwrap_or_else(|| "-".to_owned());
-        let _ = writeln!(out, "| reason | `{}` |", cell(&reason));
+        let _ = writeln!(out, "| reason | {} |", code(&reason));
     }
     let _ = writeln!(out, "| exported | {} |", time(facts.exported_at_ms));
     let _ = write!(
@@ -89,12 +89,12 @@ fn impact(out: &mut String, story: &Story<'_>) {
         let status = word(serde_json::to_value(call.result_status));
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {status} | `{}` | {} |",
+            "| {} | {} | {} | {} | {status} | {} | {} |",
             span.common.step_index + 1,
             cell(&call.tool_name),
             call.blast_radius_class,
             cell(&call.disposition),
-            cell(&call.idempotency_key),
+            code(&call.idempotency_key),
             cell(&call.result_summary),
         );
     }
@@ -230,7 +230,7 @@ fn reasons(out: &mut String, story: &Story<'_>) {
         "## Finish reasons\n\n| reason | the provider's word | turns |\n|---|---|---|"
     );
     for ((reason, raw), turns) in counted {
-        let _ = writeln!(out, "| {} | `{}` | {turns} |", cell(&reason), cell(raw));
+        let _ = writeln!(out, "| {} | {} | {turns} |", cell(&reason), code(raw));
     }
     out.push('\n');
 }
@@ -280,12 +280,27 @@ fn word(value: Result<Value, serde_json::Error>) -> String {
     }
 }
 
+/// A text as code in a cell of a table.
+fn code(text: &str) -> String {
+    let mut shown = String::from("`");
+    for c in text.chars().take(CELL_CHARS) {
+        match c {
+            '`' => shown.push('\''),
+            '|' => shown.push_str("\\|"),
+            c if c.is_control() => shown.push(' '),
+            c => shown.push(c),
+        }
+    }
+    shown.push('`');
+    shown
+}
+
 /// A text as a cell of a table: one line, no markup of its own.
 fn cell(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(CELL_CHARS) {
         match c {
-            '|' | '`' | '*' | '_' | '[' | ']' | '\\' => shown.extend(['\\', c]),
+            '|' | '`' | '*' | '[' | ']' | '\\' => shown.extend(['\\', c]),
             '<' => shown.push_str("&lt;"),
             '>' => shown.push_str("&gt;"),
             '&' => shown.push_str("&amp;"),
