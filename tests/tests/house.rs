@@ -141,6 +141,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "stoplog-journal",
             "stoplog-egress",
             "stoplog-telemetry",
+            "stoplog-query",
             "stoplog-sandbox",
             "stoplog-llm",
             "stoplog-store",
@@ -174,6 +175,8 @@ const OWNERS: &[(&str, &[&str])] = &[
         &["stoplog", "nimbus-pay", "stoplog-tests", "stoplog-bench"],
     ),
     ("toml", &["stoplog", "stoplog-http-template", "nimbus-pay"]),
+    // One form of an answer.
+    ("csv", &["stoplog-query"]),
     ("cel", &["stoplog-policy"]),
     ("jsonschema", &["stoplog-dispatch"]),
     // In the product it is the far side of `tool test`, on loopback.

@@ -69,11 +69,7 @@ pub(super) fn ask(
         ));
     }
     let mut answer = Answer {
-        columns: prepared
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
+        columns: prepared.column_names().map(str::to_owned).collect(),
         ..Answer::default()
     };
     let mut bytes = 0;
