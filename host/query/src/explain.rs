@@ -100,12 +100,11 @@ fn several(n: usize, word: &str) -> String {
     }
 }
 
-/// Steps that the model took, however often a run went on with one.
+/// Steps that the model, or a client, took, however often a run went on with one.
 fn steps(story: &Story<'_>) -> usize {
-    let steps: BTreeSet<u32> = story
-        .turns()
-        .map(|(span, _)| span.common.step_index)
-        .collect();
+    let is_step = |span: &&Span| matches!(span.detail, Detail::LlmCall(_) | Detail::ToolCall(_));
+    let steps = story.spans().filter(is_step);
+    let steps: BTreeSet<u32> = steps.map(|span| span.common.step_index).collect();
     steps.len()
 }
 

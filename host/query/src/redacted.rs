@@ -55,6 +55,17 @@ fn body(event: &Event, session: &Session) -> Value {
             "trace_id": e.trace_id, "resumed_from": e.resumed_from,
             "at_iteration": e.at_iteration, "after_crash": e.after_crash,
         }),
+        Event::ModelAsked(e) => json!({
+            "iteration": e.iteration, "attempt": e.attempt, "again": e.again, "profile": e.profile,
+            "model_id": e.model_id, "prompt_version_hash": e.prompt_version_hash,
+            "input_tokens": e.input_tokens, "cost_usd_micros": e.cost,
+            "after": e.after.as_ref().map(|a| a.failure),
+        }),
+        Event::ContextTrimmed(e) => json!({
+            "iteration": e.iteration, "cause": e.cause, "window_tokens": e.window_tokens,
+            "before_tokens": e.before_tokens, "after_tokens": e.after_tokens,
+            "outputs_cut": e.cuts.len(), "dropped_through": e.dropped_through,
+        }),
         Event::TurnTaken(turn) => self::turn(turn, session),
         Event::TurnRejected(e) => {
             let mut told = turn(&e.turn, session);

@@ -8,9 +8,11 @@ use stoplog_model::{ApprovalId, SessionId, Tenant};
 
 use crate::config::parse_age;
 
+mod front;
 mod moment;
 mod question;
 mod tool;
+pub(crate) use front::{Client, Install, KeyCommand, Mcp, McpCommand, Role, Serve};
 pub(crate) use moment::Moment;
 pub(crate) use question::{
     Cost, Eval, EvalExport, EvalLabel, Feedback, Incident, Listed, Outcome, Slowest, SortBy, Sql,
@@ -70,6 +72,14 @@ pub(crate) enum Command {
     /// Go on with a session, after a crash, an approval, or a decision about a parked call; or
     /// with all that can go on by themselves.
     Resume(Resume),
+    /// Let clients in over HTTP and MCP, and run what they ask for; sessions that an earlier host
+    /// left are gone on with.
+    Serve(Serve),
+    /// Serve one client over MCP on standard input and output; `mcp install` tells a client to.
+    Mcp(Mcp),
+    /// Keys of the service's callers.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// The sessions in the journal.
     #[command(subcommand)]
     Sessions(Sessions),
@@ -139,7 +149,11 @@ impl Command {
     pub(crate) fn runs_sessions(&self) -> bool {
         matches!(
             self,
-            Command::Run(_) | Command::Resume(_) | Command::Tool(Tool::Run(_))
+            Command::Run(_)
+                | Command::Resume(_)
+                | Command::Tool(Tool::Run(_))
+                | Command::Serve(_)
+                | Command::Mcp(Mcp { command: None, .. })
         )
     }
 }

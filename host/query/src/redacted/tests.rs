@@ -43,6 +43,7 @@ fn started() -> SessionStarted {
             class: Class::External,
             contract,
         })],
+        client: None,
     }
 }
 
@@ -65,6 +66,7 @@ fn events() -> Vec<Event> {
         started_at_ms: 1,
         latency_ms: 1,
         cost: UsdMicros(1),
+        cost_is_estimated: false,
     };
     let turn = Turn {
         iteration: 1,
@@ -142,6 +144,31 @@ fn events() -> Vec<Event> {
             resumed_from: None,
             at_iteration: 1,
             after_crash: false,
+        }),
+        Event::ModelAsked(ModelAsked {
+            iteration: 1,
+            attempt: 2,
+            again: true,
+            profile: "second".into(),
+            model_id: "m".into(),
+            prompt_version_hash: "p".into(),
+            input_tokens: 1,
+            cost: UsdMicros(1),
+            after: Some(attempt.clone()),
+        }),
+        Event::ContextTrimmed(ContextTrimmed {
+            iteration: 2,
+            cause: TrimCause::Share,
+            window_tokens: 100,
+            before_tokens: 90,
+            after_tokens: 40,
+            cuts: vec![OutputCut {
+                position: at,
+                tool: planted(),
+                from_bytes: 9,
+                to_bytes: 1,
+            }],
+            dropped_through: 1,
         }),
         Event::TurnTaken(turn.clone()),
         Event::TurnRejected(TurnRejected {
@@ -253,7 +280,7 @@ fn nothing_personal_is_left_in_any_event() {
         assert!(!is_guessable, "{text}");
         told.insert(record.event.kind().to_owned(), shown);
     }
-    assert_eq!(told.len(), 17, "every kind of event");
+    assert_eq!(told.len(), 19, "every kind of event");
     assert_eq!(
         told["turn_taken"]["calls"][0]["arguments"]["order_id"],
         "448100"
