@@ -47,6 +47,17 @@ impl Heard {
     }
 }
 
+/// A server-sent event.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sse {
+    /// Its id; empty for none.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub data: Value,
+}
+
 /// One request.
 #[derive(Debug, Clone, Default)]
 pub struct Say<'a> {
@@ -159,6 +170,36 @@ impl Service {
         let mut stream = self.connect()?;
         write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len())?;
         Ok(stream)
+    }
+
+    /// The server-sent events of a path, as they come, until the service ends the stream.
+    pub fn events(
+        &self,
+        path: &str,
+        say: &Say<'_>,
+    ) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Sse>> + use<>> {
+        let mut lines = BufReader::new(self.send("GET", path, say)?).lines();
+        Ok(std::iter::from_fn(move || {
+            let mut event = Sse::default();
+            loop {
+                let line = match lines.next()? {
+                    Ok(line) => line,
+                    Err(error) => return Some(Err(error.into())),
+                };
+                if let Some(text) = line.strip_prefix("id: ") {
+                    event.id = text.to_owned();
+                } else if let Some(text) = line.strip_prefix("event: ") {
+                    event.name = text.to_owned();
+                } else if let Some(text) = line.strip_prefix("data: ") {
+                    match serde_json::from_str(text) {
+                        Ok(data) => event.data = data,
+                        Err(error) => return Some(Err(error.into())),
+                    }
+                } else if line.is_empty() && !event.name.is_empty() {
+                    return Some(Ok(event));
+                }
+            }
+        }))
     }
 
     /// A connection.

@@ -29,6 +29,6 @@ pub use keys::{Key, KeyFile, KeyFileError, KeyRing};
 pub use limits::Limits;
 pub use mcp::{Approver, PROTOCOLS, stdio};
 pub use seam::{
-    Admitted, Answer, Ask, Came, Condition, Decision, Found, Host, Progress, Refusal, RunAsk,
-    Settle, Tool, Waiting,
+    Admitted, Answer, Ask, Came, Condition, Decision, Found, Heard, Host, Progress, Refusal,
+    RunAsk, Settle, Tool, Waiting,
 };

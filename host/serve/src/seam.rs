@@ -155,6 +155,19 @@ pub struct Found {
     pub progress: Progress,
 }
 
+/// Something of a turn that is still being written. Nothing of it is in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The session.
+    pub session: SessionId,
+    /// The turn, from 1.
+    pub iteration: u32,
+    /// The request to a model that it answers, from 1 in each turn.
+    pub attempt: u32,
+    /// What was added; none when all of this attempt is taken back.
+    pub text: Option<String>,
+}
+
 /// Whether a session goes on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -213,6 +226,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// Told of every session that something was committed to. May miss some: look now and then.
     fn commits(&self) -> broadcast::Receiver<SessionId>;
+
+    /// Told of the text of a model that is still writing. Who misses some is told the whole text with
+    /// its turn.
+    fn hearing(&self) -> broadcast::Receiver<Heard>;
 
     /// The approvals that wait; with `all`, decided ones too.
     async fn approvals(&self, caller: &Caller, all: bool) -> Result<Vec<Value>, Refusal>;

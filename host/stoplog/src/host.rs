@@ -33,6 +33,7 @@ use at_work::AtWork;
 pub(crate) use closing::{Left, Step, Told};
 pub(crate) use crew::{Came, Crew, Serving};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
+use front::Spoken;
 pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use journal::Journal;
 pub(crate) use projection::{following, look_after, traces};
@@ -45,6 +46,8 @@ pub(crate) struct Host {
     projection: Mutex<Option<Projection>>,
     driver: Driver,
     tools: Tools,
+    /// What models are saying, for who watches.
+    spoken: Spoken,
     watch: Arc<dyn Watch>,
     shutdown: CancellationToken,
     at_work: Arc<AtWork>,
@@ -109,11 +112,14 @@ impl Host {
         let (driver, tools) = wiring::driver(config, &journal.data, voice)?;
         let (store, nudge) = (journal.store.clone(), journal.nudge.clone());
         let projection = Projection::begin(&journal.data, store, nudge);
+        let spoken = Spoken::new();
+        let driver = driver.with_hearing(Arc::new(spoken.clone()));
         Ok(Host {
             journal,
             projection: Mutex::new(projection),
             driver: driver.with_shutdown(shutdown.clone()),
             tools,
+            spoken,
             watch,
             shutdown,
             at_work: Arc::default(),

@@ -108,6 +108,7 @@ async fn commits(answers_after_ms: Option<u64>) -> Vec<Vec<&'static str>> {
         system_prompt: String::new(),
         max_iterations: 5,
         tools: Vec::new(),
+        client: None,
     };
     let journal = SessionJournal::create(opening, started).await;
     let journal = Arc::new(journal.expect("made"));

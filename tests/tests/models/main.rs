@@ -9,3 +9,4 @@ mod gateway;
 mod killed;
 mod provider;
 mod scene;
+mod watched;

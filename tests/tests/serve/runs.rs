@@ -1,7 +1,5 @@
 //! Runs: in the journal before anything is answered, done once, followed from any event.
 
-use std::io::{BufRead, BufReader};
-
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use stoplog_tests::service::{Heard, Say, Service};
@@ -138,26 +136,9 @@ fn events(
     path: &str,
     say: &Say<'_>,
 ) -> anyhow::Result<Vec<(String, String, Value)>> {
-    let stream = BufReader::new(service.send("GET", path, say)?);
-    let (mut all, mut id, mut name, mut data) =
-        (Vec::new(), String::new(), String::new(), Value::Null);
-    for line in stream.lines() {
-        let line = line?;
-        if let Some(text) = line.strip_prefix("id: ") {
-            id = text.to_owned();
-        } else if let Some(text) = line.strip_prefix("event: ") {
-            name = text.to_owned();
-        } else if let Some(text) = line.strip_prefix("data: ") {
-            data = serde_json::from_str(text)?;
-        } else if line.is_empty() && !name.is_empty() {
-            all.push((
-                std::mem::take(&mut id),
-                std::mem::take(&mut name),
-                data.take(),
-            ));
-        }
-    }
-    Ok(all)
+    let told = service.events(path, say)?;
+    told.map(|event| event.map(|e| (e.id, e.name, e.data)))
+        .collect()
 }
 
 #[test]

@@ -8,8 +8,9 @@
 //!   A client that shows text early can take it back; one that does not waits for `committed`;
 //! * arguments and results are redacted as the tool's schema says.
 //!
-//! A provider that streams may send `provisional` pieces of its own, without an id, before the turn
-//! is in the journal: they have the same shape, and `piece` counts them.
+//! A model that streams is heard before its turn is in the journal: `provisional` pieces without an
+//! id, with `attempt` and `piece`, both counted from 1. An attempt that broke is `retracted`. A turn
+//! that is in the journal says its text once more, whole, and that counts.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,13 +25,14 @@ use serde_json::{Value, json};
 use stoplog_model::event::{CallResult, Event, Observed, RunOutcome};
 use stoplog_model::{Position, Reason, Record, Session, SessionId, disclosure};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use super::App;
 use super::runs::session_id;
 use crate::caller::Caller;
 use crate::limits::{STREAM_KEEP_ALIVE, STREAM_LOOK_EVERY};
 use crate::problem::Problem;
-use crate::seam::{Found, Progress};
+use crate::seam::{Found, Heard, Progress};
 
 /// One event to send.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +61,7 @@ pub(super) async fn stream(
         }
     };
     let commits = app.host.commits();
+    let hearing = app.host.hearing();
     let found = app.host.find(&caller, &id).await?;
     let mut follower = Follower {
         app,
@@ -66,6 +69,10 @@ pub(super) async fn stream(
         id,
         after,
         commits,
+        hearing,
+        spoken: Spoken::default(),
+        turns: 0,
+        look_at: Instant::now(),
         due: VecDeque::new(),
         over: false,
     };
@@ -96,8 +103,62 @@ struct Follower {
     /// The last record that was told.
     after: u64,
     commits: broadcast::Receiver<SessionId>,
+    hearing: broadcast::Receiver<Heard>,
+    /// What was heard of the turn that is being written.
+    spoken: Spoken,
+    /// Turns that are in the journal.
+    turns: u32,
+    /// When it looks at the journal, whoever says nothing.
+    look_at: Instant,
     due: VecDeque<Told>,
     over: bool,
+}
+
+/// One attempt of a turn, as far as it was heard.
+#[derive(Debug, Default)]
+struct Spoken {
+    iteration: u32,
+    attempt: u32,
+    pieces: u32,
+    text: String,
+}
+
+impl Spoken {
+    /// What to tell of something heard; nothing for a piece of what is settled.
+    fn hear(&mut self, heard: Heard, turns: u32) -> Option<Told> {
+        if heard.iteration <= turns {
+            return None;
+        }
+        let at = (heard.iteration, heard.attempt);
+        if (self.iteration, self.attempt) != at {
+            *self = Spoken {
+                iteration: at.0,
+                attempt: at.1,
+                ..Spoken::default()
+            };
+        }
+        let (status, text) = match heard.text {
+            Some(text) => {
+                self.pieces += 1;
+                self.text.push_str(&text);
+                ("provisional", text)
+            }
+            None => ("retracted", std::mem::take(&mut self.text)),
+        };
+        let data = json!({
+            "iteration": at.0, "status": status, "text": text,
+            "attempt": at.1, "piece": self.pieces,
+        });
+        Some(event("text", data))
+    }
+}
+
+/// What makes a follower go on.
+enum Wake {
+    /// The journal may have more.
+    Look,
+    /// A model writes.
+    Heard(Heard),
 }
 
 impl Follower {
@@ -111,16 +172,38 @@ impl Follower {
                 return None;
             }
             let end = self.app.end.clone();
-            let changed = tokio::time::timeout(STREAM_LOOK_EVERY, self.commits.recv());
-            end.run_until_cancelled(changed).await?.ok();
-            let found = self.app.host.find(&self.caller, &self.id).await.ok()?;
-            self.take(&found);
+            match end.run_until_cancelled(self.wake()).await? {
+                Wake::Look => {
+                    let found = self.app.host.find(&self.caller, &self.id).await.ok()?;
+                    self.take(&found);
+                    self.look_at = Instant::now() + STREAM_LOOK_EVERY;
+                }
+                Wake::Heard(heard) => self.due.extend(self.spoken.hear(heard, self.turns)),
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Wake {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(self.look_at) => return Wake::Look,
+                told = self.commits.recv() => match told {
+                    Ok(session) if session != self.id => {}
+                    _ => return Wake::Look,
+                },
+                Ok(heard) = self.hearing.recv() => {
+                    if heard.session == self.id {
+                        return Wake::Heard(heard);
+                    }
+                }
+            }
         }
     }
 
     fn take(&mut self, found: &Found) {
         self.due.extend(events(&found.records, self.after));
         self.after = self.after.max(found.session.last_seq);
+        self.turns = found.session.iterations();
         if found.progress == Progress::AtRest {
             self.over = true;
             let status = found.session.status().as_str();

@@ -23,9 +23,10 @@ use serde_json::Value;
 use stoplog_journal::{OnCommit, Store};
 use stoplog_model::event::{Pin, SessionStarted};
 use stoplog_model::key::ActKey;
+use stoplog_model::port::Hearing;
 use stoplog_model::{ApprovalId, Digest, Position, Reason, Record, SessionId, Tenant};
 use stoplog_serve::{
-    Admitted, Answer, Ask, Caller, Condition, Decision, Found, Refusal, RunAsk, Settle, Tool,
+    Admitted, Answer, Ask, Caller, Condition, Decision, Found, Heard, Refusal, RunAsk, Settle, Tool,
 };
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -56,6 +57,41 @@ impl OnCommit for Commits {
     fn committed(&self, session: &SessionId, _: &[Record]) {
         // Nobody may be listening.
         let _ = self.0.send(session.clone());
+    }
+}
+
+/// Pieces of text that somebody may not have read yet: who is behind is told with the turn.
+const PIECES_HELD: usize = 4096;
+
+/// Tells of the text of models that are still writing.
+#[derive(Clone)]
+pub(crate) struct Spoken(broadcast::Sender<Heard>);
+
+impl Spoken {
+    pub(crate) fn new() -> Spoken {
+        Spoken(broadcast::channel(PIECES_HELD).0)
+    }
+
+    fn tell(&self, session: &SessionId, iteration: u32, attempt: u32, text: Option<&str>) {
+        // Nobody listens, mostly: nothing is copied then.
+        if self.0.receiver_count() > 0 {
+            let _ = self.0.send(Heard {
+                session: session.clone(),
+                iteration,
+                attempt,
+                text: text.map(str::to_owned),
+            });
+        }
+    }
+}
+
+impl Hearing for Spoken {
+    fn provisional(&self, session: &SessionId, iteration: u32, attempt: u32, text: &str) {
+        self.tell(session, iteration, attempt, Some(text));
+    }
+
+    fn retracted(&self, session: &SessionId, iteration: u32, attempt: u32) {
+        self.tell(session, iteration, attempt, None);
     }
 }
 
@@ -202,6 +238,10 @@ impl stoplog_serve::Host for Doors {
 
     fn commits(&self) -> broadcast::Receiver<SessionId> {
         self.0.host.journal.commits.0.subscribe()
+    }
+
+    fn hearing(&self) -> broadcast::Receiver<Heard> {
+        self.0.host.spoken.0.subscribe()
     }
 
     async fn approvals(&self, caller: &Caller, all: bool) -> Result<Vec<Value>, Refusal> {
