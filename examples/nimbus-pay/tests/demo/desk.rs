@@ -1,12 +1,17 @@
 //! A desk of somebody on call: a copy of what the demo left behind, and the `stoplog` command.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::scene::Backend;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_nimbus-pay");
 
 /// What the demo has left behind.
 pub(crate) struct Played {
@@ -26,7 +31,7 @@ pub(crate) fn played() -> &'static Played {
 }
 
 fn play(dir: &Path) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_nimbus-pay"))
+    let output = Command::new(PROGRAM)
         .arg("demo")
         .arg("--dir")
         .arg(dir)
@@ -40,7 +45,11 @@ fn play(dir: &Path) -> String {
 
 /// A copy of the demo's folder.
 pub(crate) struct Desk {
+    /// A backend that ends with it, if one is there.
+    pub(crate) backend: Option<Backend>,
     dir: TempDir,
+    /// Names of a shell's environment, with their values.
+    told: Vec<(&'static str, String)>,
 }
 
 /// What a command said.
@@ -54,11 +63,72 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
+impl Said {
+    fn of(output: Output) -> Said {
+        Said {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).expect("text"),
+            err: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+}
+
 impl Desk {
     pub(crate) fn new() -> Desk {
         let dir = tempfile::tempdir().expect("a folder");
         copy(&played().folder, dir.path());
-        Desk { dir }
+        let script = format!("#!/bin/sh\nexec '{PROGRAM}' host \"$@\"\n");
+        let command = dir.path().join("bin/stoplog");
+        fs::create_dir(dir.path().join("bin")).expect("a folder");
+        fs::write(&command, script).expect("a command");
+        let mut rights = fs::metadata(&command).expect("a command").permissions();
+        rights.set_mode(0o755);
+        fs::set_permissions(&command, rights).expect("rights");
+        Desk {
+            backend: None,
+            dir,
+            told: Vec::new(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Gives a name to something that only this desk knows.
+    pub(crate) fn tell(&mut self, name: &'static str, value: &str) {
+        self.told.push((name, value.to_owned()));
+    }
+
+    /// Changes a file line by line.
+    pub(crate) fn change(&self, name: &str, change: impl Fn(&str) -> String) {
+        let text = fs::read_to_string(self.file(name)).expect("a file");
+        let lines: Vec<String> = text.lines().map(change).collect();
+        fs::write(self.file(name), lines.join("\n")).expect("a file");
+    }
+
+    /// Forges an event of a session in the journal.
+    pub(crate) fn damage(&self, session: &str) {
+        let journal =
+            rusqlite::Connection::open(self.file("data/journal.db")).expect("the journal");
+        let forged =
+            "UPDATE events SET body = replace(body, '72000', '7200') WHERE session_id = ?1";
+        assert_ne!(journal.execute(forged, [session]).expect("forged"), 0);
+    }
+
+    /// Runs a line as a shell does, `stoplog` with the configuration of the folder.
+    pub(crate) fn shell(&self, line: &str) -> Said {
+        let others = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{others}", self.file("bin").display());
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .env("PATH", path)
+            .envs(self.told.iter().cloned())
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("a shell");
+        Said::of(output)
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -67,17 +137,13 @@ impl Desk {
 
     /// Runs `stoplog` with nothing but the data directory: no configuration is needed to ask.
     pub(crate) fn run(&self, args: &[&str]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_nimbus-pay"))
+        let output = Command::new(PROGRAM)
             .args(["host", "--data-dir", "data"])
             .args(args)
             .current_dir(self.dir.path())
             .output()
             .expect("the command runs");
-        Said {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).expect("text"),
-            err: String::from_utf8(output.stderr).expect("text"),
-        }
+        Said::of(output)
     }
 
     /// The same; it must end well.
@@ -108,7 +174,8 @@ pub(crate) fn column<'r>(rows: &'r [Value], name: &str) -> Vec<&'r Value> {
     rows.iter().map(|row| &row[name]).collect()
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies what is in a folder into another one.
+pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         let target = to.join(entry.file_name());

@@ -222,11 +222,7 @@ fn a_folder_of_evidence_is_whole_or_not_there() {
 #[test]
 fn of_a_damaged_session_there_is_no_folder() {
     let desk = Desk::new();
-    let journal = rusqlite::Connection::open(desk.file("data/journal.db")).expect("the journal");
-    let forged =
-        "UPDATE events SET body = replace(body, '72000', '7200') WHERE session_id = 'sess_suresh'";
-    assert_ne!(journal.execute(forged, []).expect("forged"), 0);
-    drop(journal);
+    desk.damage("sess_suresh");
     let said = desk.run(&["incident", "export", "sess_suresh", "--out", "case"]);
     assert_ne!(said.code, Some(0), "{said:?}");
     assert!(said.err.contains("journal_corrupt"), "{said:?}");

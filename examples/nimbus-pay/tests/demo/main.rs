@@ -3,6 +3,8 @@
 mod desk;
 mod evidence;
 mod questions;
+mod runbook;
+mod scene;
 
 /// Twice in one folder: see [`desk::played`].
 #[test]

@@ -242,6 +242,13 @@ fn what_the_agent_did_from_spans_alone() {
     ] {
         assert!(farhan.contains(sentence), "{sentence}: {farhan}");
     }
+    // The verdict about the answer stands in the tree, too.
+    let tree = desk.ask(&["trace", "show", "sess_farhan"]);
+    let last = tree.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("  final_response  error (unsupported_claim)"),
+        "{tree}"
+    );
     // Nothing of a customer is in it.
     for personal in ["@example.com", "laptop", "lamp", "Suresh "] {
         assert!(!suresh.contains(personal) && !farhan.contains(personal));
