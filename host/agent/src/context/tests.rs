@@ -79,6 +79,7 @@ fn session(sizes: &[(usize, usize)], counted: u64, more: Vec<Event>) -> Session 
         system_prompt: "THE SYSTEM PROMPT".into(),
         max_iterations: 20,
         tools: vec![],
+        client: None,
     });
     let run = Event::RunStarted(RunStarted {
         trace_id: TraceId::new("a".repeat(32)).expect("id"),

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::caller::Caller;
 use crate::seam::{
-    Admitted, Answer, Ask, Condition, Decision, Found, Refusal, RunAsk, Settle, Tool,
+    Admitted, Answer, Ask, Condition, Decision, Found, Heard, Refusal, RunAsk, Settle, Tool,
 };
 
 /// Panics wherever it is asked.
@@ -39,6 +39,9 @@ impl Host for Panics {
     }
     fn commits(&self) -> broadcast::Receiver<SessionId> {
         self.commits.subscribe()
+    }
+    fn hearing(&self) -> broadcast::Receiver<Heard> {
+        broadcast::channel(1).1
     }
     async fn approvals(&self, _: &Caller, _: bool) -> Result<Vec<Value>, Refusal> {
         panic!("approvals")
