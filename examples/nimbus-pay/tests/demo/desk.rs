@@ -1,7 +1,6 @@
 //! A desk of somebody on call: a copy of what the demo left behind, and the `stoplog` command.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -77,13 +76,6 @@ impl Desk {
     pub(crate) fn new() -> Desk {
         let dir = tempfile::tempdir().expect("a folder");
         copy(&played().folder, dir.path());
-        let script = format!("#!/bin/sh\nexec '{PROGRAM}' host \"$@\"\n");
-        let command = dir.path().join("bin/stoplog");
-        fs::create_dir(dir.path().join("bin")).expect("a folder");
-        fs::write(&command, script).expect("a command");
-        let mut rights = fs::metadata(&command).expect("a command").permissions();
-        rights.set_mode(0o755);
-        fs::set_permissions(&command, rights).expect("rights");
         Desk {
             backend: None,
             dir,
@@ -118,11 +110,9 @@ impl Desk {
 
     /// Runs a line as a shell does, `stoplog` with the configuration of the folder.
     pub(crate) fn shell(&self, line: &str) -> Said {
-        let others = std::env::var("PATH").unwrap_or_default();
-        let path = format!("{}:{others}", self.file("bin").display());
+        let line = format!("stoplog() {{ '{PROGRAM}' host \"$@\"; }}\n{line}");
         let output = Command::new("sh")
-            .args(["-c", line])
-            .env("PATH", path)
+            .args(["-c", &line])
             .envs(self.told.iter().cloned())
             .current_dir(self.path())
             .stdin(Stdio::null())

@@ -48,7 +48,12 @@ fn each_session_that_ended_is_a_row() {
         "nobody has said anything"
     );
     assert_eq!(priya["hitl_override"]["fired"], false);
-    let tools: Vec<&Value> = calls(priya).iter().map(|c| &c["tool_name"]).collect();
+    let mut tools: Vec<&str> = calls(priya)
+        .iter()
+        .filter_map(|c| c["tool_name"].as_str())
+        .collect();
+    // The two reads of a turn begin at once, and either may be first.
+    tools[1..3].sort_unstable();
     let in_order = [
         "find_customer_by_email",
         "list_orders",
