@@ -57,6 +57,7 @@ fn observed(result: CallResult) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: Vec::new(),
+        spans: vec![],
     })
 }
 
@@ -92,6 +93,7 @@ fn last(client: bool, events: Vec<Event>) -> (Vec<String>, Vec<String>) {
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     });
     let records: Vec<Record> = [started, run]
         .into_iter()

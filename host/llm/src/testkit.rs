@@ -217,6 +217,7 @@ pub(crate) fn request() -> TurnRequest {
         }],
         tools: [].into(),
         prompt_version_hash: "0123456789ab".into(),
+        trace: None,
         course: Course::default(),
     }
 }

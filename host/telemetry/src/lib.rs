@@ -5,6 +5,7 @@
 //!   give the same spans with the same ids, so whatever holds spans can be rebuilt.
 //! * [`Projector`] follows the journal and fills a [`TraceStore`], which people ask; what is not
 //!   over yet is in there too, and is never a success.
+//! * [`Ask`] is how people's questions reach it: SQL over documented views, bounded.
 //! * [`otlp`] sends them to a collector, with the names of OpenTelemetry's conventions.
 //! * [`log`] makes a line of a log at the end of each step and each run.
 //! * [`Jsonl`] writes them as lines with the literal field names of requirements 28 to 34.
@@ -12,6 +13,7 @@
 //! Redaction happens when a span is made (requirement 60): what `x-disclosure` hides never
 //! reaches a sink. A call whose host died has a span too: the next run makes it.
 
+mod ask;
 mod jsonl;
 pub mod log;
 mod maker;
@@ -24,6 +26,7 @@ mod span;
 mod tests;
 mod traces;
 
+pub use ask::{Answer, AnswerBounds, Ask, AskError, Cell, Statement};
 pub use jsonl::{Jsonl, JsonlError, Rotation};
 pub use maker::{SpanMaker, spans};
 pub use projector::{Bounds, ProjectError, Projector, Stepped};

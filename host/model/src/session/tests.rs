@@ -390,6 +390,7 @@ fn again() -> Event {
         resumed_from: None,
         at_iteration: 1,
         after_crash: true,
+        remote: None,
     })
 }
 
