@@ -135,8 +135,7 @@ async fn commits(answers_after_ms: Option<u64>) -> Vec<Vec<&'static str>> {
         .expect("observed");
     // Whatever lingers finds nothing left to do.
     tokio::time::sleep(Duration::from_millis(4 * TURN_LINGER_MS)).await;
-    let commits = told.0.lock().expect("lock").split_off(2);
-    commits
+    told.0.lock().expect("lock").split_off(2)
 }
 
 /// No call waits for it: a read is one durable commit, with a provider as with a script. A model that

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::Context;
 use axum::body::Bytes;
@@ -41,6 +41,7 @@ enum Fault {
 
 #[derive(Clone)]
 struct Collector {
+    began: Instant,
     kept: PathBuf,
     faults: Arc<Mutex<VecDeque<Fault>>>,
 }
@@ -73,7 +74,7 @@ impl Collector {
             (name.to_string(), Value::from(value))
         };
         let headers: serde_json::Map<String, Value> = headers.iter().map(header).collect();
-        let mut line = json!({"over": over, "at_ms": now_ms(), "headers": headers});
+        let mut line = json!({"over": over, "at_ms": self.began.elapsed().as_millis() as u64, "headers": headers});
         if let Some(Fault::Refuse { status, after }) = fault {
             line["refused"] = json!(status);
             self.keep(&line)?;
@@ -92,11 +93,6 @@ impl Collector {
         };
         Ok(Ended::Taken(ExportTraceServiceResponse { partial_success }))
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |s| u64::try_from(s.as_millis()).unwrap_or(u64::MAX))
 }
 
 async fn over_http(
@@ -188,6 +184,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind(address).await?;
     let collector = Collector {
+        began: Instant::now(),
         kept: kept.into(),
         faults: Arc::default(),
     };
