@@ -97,6 +97,9 @@ struct Args {
     /// Closed sessions among which the open ones are found.
     #[arg(long, default_value_t = 100_000)]
     closed: usize,
+    /// Spans that questions are asked about.
+    #[arg(long, default_value_t = 1_000_000)]
+    spans: u64,
     #[command(subcommand)]
     hidden: Option<Hidden>,
 }
@@ -134,6 +137,8 @@ pub(crate) struct Bench {
     pub(crate) data: PathBuf,
     /// Closed sessions of the recovery.
     pub(crate) closed: usize,
+    /// Spans in the store of the questions.
+    pub(crate) spans: u64,
     scratch: TempDir,
     counter: AtomicU64,
     _far: FarSide,
@@ -153,6 +158,7 @@ impl Bench {
             time: Duration::from_secs(args.seconds),
             data: args.data.clone(),
             closed: args.closed,
+            spans: args.spans,
             scratch: tempfile::tempdir_in(&args.data)?,
             counter: AtomicU64::new(0),
             _far: far,

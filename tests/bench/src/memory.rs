@@ -122,6 +122,8 @@ pub(crate) fn child(bench: &Bench, name: &str) -> anyhow::Result<Value> {
         .arg(&bench.data)
         .arg("--seconds")
         .arg(bench.time.as_secs().to_string())
+        .arg("--spans")
+        .arg(bench.spans.to_string())
         .args([SUBCOMMAND, name])
         .stderr(std::process::Stdio::inherit())
         .output()?;
