@@ -32,7 +32,7 @@ fn check(name: &str, got: &[u8]) {
 
 fn spans() -> Vec<Span> {
     let text = fs::read_to_string(golden("spans.jsonl")).expect("a golden file");
-    let parsed = text.lines().map(|line| serde_json::from_str(line));
+    let parsed = text.lines().map(serde_json::from_str);
     parsed.collect::<Result<_, _>>().expect("spans")
 }
 

@@ -253,7 +253,7 @@ fn texts_are_cut_between_characters() {
     };
     left.cut(at, 61);
     let whole = session(&[(1, 1)], 0, vec![]);
-    let mut call = (*whole.turns[0]).calls[1].clone();
+    let mut call = whole.turns[0].calls[1].clone();
     if let Some(observed) = &mut call.observed {
         observed.result = CallResult::Ok(json!(text));
     }
