@@ -6,7 +6,8 @@
 //! * Nothing is compiled in a call.
 //!
 //! What may go wrong: more runs than there are places. They wait, at most as long as their own
-//! timeout, and then meet a limit; nothing of them ran.
+//! timeout, and then meet a limit; nothing of them ran. The dispatcher lets no more in than that,
+//! tenant by tenant; this line is for everybody else.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::engine::{self, Allocation};
 use crate::host::Call;
 use crate::loader::{self, Inspection, LoadError, PACKAGE, PACKAGE_VERSION};
 use crate::run::{Exports, Left, Output, Run, Work};
+use crate::slices::Slices;
 use crate::{limits, linker};
 
 /// What a sandbox is made of.
@@ -60,6 +62,7 @@ struct Inner {
     linkers: [Linker<Call>; 5],
     loaded: RwLock<HashMap<Digest, Arc<Loaded>>>,
     places: Semaphore,
+    slices: Slices,
 }
 
 struct Loaded {
@@ -91,6 +94,7 @@ impl Sandbox {
             linkers,
             loaded: RwLock::default(),
             places: Semaphore::new(limits::CONCURRENT_RUNS as usize),
+            slices: Slices::of_this_machine(),
         })))
     }
 
@@ -229,6 +233,7 @@ impl Sandbox {
             info,
             seed: [round; 32],
             timeout_ms: limits::DESCRIBE_TIMEOUT_MS,
+            slices: self.0.slices.clone(),
         };
         let left = self.in_place(run, Arc::new(Closed)).await;
         match left.result {
@@ -334,6 +339,7 @@ impl Runner for Sandbox {
                     info: job.info,
                     seed: job.seed,
                     timeout_ms: job.timeout_ms,
+                    slices: self.0.slices.clone(),
                 };
                 self.in_place(run, gate).await
             }

@@ -24,6 +24,7 @@
 //! | `recovery` | `history.rs` | listing and folding what is open | reading its rows |
 //! | `fold` | `history.rs` | rows to a session | serde alone |
 //! | `memory` | `memory.rs` | peaks, each in its own process | none |
+//! | `neighbours` | `neighbours.rs` | a tenant beside one with 1,000 calls in line | the same tenant alone |
 //! | `prune` | `prune.rs` | the file before and after a million events are pruned | none |
 //! | `memory-soak` | `memory.rs` | growth at constant load, `--seconds` long | none |
 
@@ -34,6 +35,7 @@ mod history;
 mod host;
 mod machine;
 mod memory;
+mod neighbours;
 mod paced;
 mod prune;
 mod pure;
@@ -60,7 +62,7 @@ use crate::report::Measure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured when nothing is named: all but pruning and the soak, which take long.
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     "commits",
     "serial",
     "throughput",
@@ -71,6 +73,7 @@ const ALL: [&str; 10] = [
     "fold",
     "recovery",
     "memory",
+    "neighbours",
 ];
 
 #[derive(Parser)]
@@ -163,6 +166,7 @@ impl Bench {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(stoplog_sandbox::worker_threads())
         .enable_all()
         .build()?;
     runtime.block_on(run(args))
@@ -217,6 +221,7 @@ async fn measure(bench: &Bench, name: &str) -> anyhow::Result<Vec<Measure>> {
         "recovery" => history::recovery(bench).await,
         "fold" => history::fold(bench).await,
         "memory" => memory::memory(bench),
+        "neighbours" => neighbours::neighbours(bench).await,
         "prune" => prune::prune(bench).await,
         "memory-soak" => memory::soak(bench),
         other => {
