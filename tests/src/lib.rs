@@ -309,6 +309,15 @@ impl World {
         )?)
     }
 
+    /// Puts other words into the answer of the script.
+    pub fn answer(&self, text: &str) -> anyhow::Result<()> {
+        let path = self.path().join("script.json");
+        let mut script: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        let turns = script["turns"].as_array_mut().context("turns")?;
+        turns.last_mut().context("an answer")?["text"] = json!(text);
+        Ok(fs::write(path, script.to_string())?)
+    }
+
     /// The host's command, not yet started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.bins.host);

@@ -38,7 +38,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("stoplog-llm", &["stoplog-model", "stoplog-egress"]),
-    ("stoplog-store", &["stoplog-model", "stoplog-journal"]),
+    (
+        "stoplog-store",
+        &["stoplog-model", "stoplog-journal", "stoplog-telemetry"],
+    ),
     (
         "stoplog-dispatch",
         &[
@@ -57,6 +60,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "stoplog-agent",
         &[
             "stoplog-model",
+            // What an answer may say.
+            "stoplog-policy",
             "stoplog-journal",
             "stoplog-dispatch",
             "stoplog-llm",

@@ -10,6 +10,8 @@ use stoplog_model::event::{Event, ModelFailed, RunEnded, RunOutcome, RunStarted,
 use stoplog_model::port::{Clock, Moment, Stage};
 use stoplog_model::turn::{Admission, FailureClass};
 use stoplog_model::{ApprovalId, Position, Reason, TraceId};
+use stoplog_policy::ClaimRules;
+use stoplog_policy::claims::Unsupported;
 
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +42,7 @@ pub struct Driver {
     dispatcher: Dispatcher,
     model: Arc<dyn Model>,
     clock: Arc<dyn Clock>,
+    claims: ClaimRules,
     shutdown: CancellationToken,
     tally: Tally,
 }
@@ -51,9 +54,15 @@ impl Driver {
             dispatcher,
             model,
             clock,
+            claims: ClaimRules::default(),
             shutdown: CancellationToken::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// The same, with the operator's rules about what an answer may say.
+    pub fn with_claims(self, claims: ClaimRules) -> Driver {
+        Driver { claims, ..self }
     }
 
     /// The same, told when the host shuts down. From then on nothing new is begun: every run ends
@@ -103,7 +112,7 @@ impl Driver {
                 }
                 Step::AskModel { iteration } => self.ask_model(journal, &frame, iteration).await?,
                 Step::Run(positions) => self.run_calls(journal, positions).await?,
-                Step::Finish { answer } => Some(self.end(journal, success(answer), None).await?),
+                Step::Finish { answer } => Some(self.finish(journal, answer).await?),
                 Step::Fail {
                     reason,
                     failure,
@@ -231,6 +240,27 @@ impl Driver {
         Ok(Some(dispatched))
     }
 
+    /// Delivers the answer, unless it says that something was done which nothing did. The text
+    /// stays in its turn.
+    async fn finish(
+        &self,
+        journal: &Arc<SessionJournal>,
+        answer: String,
+    ) -> Result<Ended, JournalError> {
+        // What was done in a turn that a snapshot left out counts too.
+        journal.recall().await?;
+        let unsupported = journal.read(|s| self.claims.unsupported(s, &answer));
+        let ended = match unsupported.is_empty() {
+            true => success(answer),
+            false => failed(
+                Some(Reason::UnsupportedClaim),
+                FailureClass::PolicyDenied,
+                said_and_not_done(&unsupported),
+            ),
+        };
+        self.end(journal, ended, None).await
+    }
+
     async fn interrupt(
         &self,
         journal: &Arc<SessionJournal>,
@@ -269,6 +299,21 @@ impl Driver {
         journal.append(vec![Event::RunEnded(ended.clone())]).await?;
         Ok(Ended { ended, approval })
     }
+}
+
+/// The words that nothing supports, and what would have.
+fn said_and_not_done(unsupported: &[Unsupported]) -> String {
+    let each = unsupported
+        .iter()
+        .map(|claim| match claim.tools.as_slice() {
+            [] => format!("the answer says `{}`, which no tool can do", claim.words),
+            tools => format!(
+                "the answer says `{}`, and no call of {} succeeded in this session",
+                claim.words,
+                tools.join(" or ")
+            ),
+        });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 fn success(answer: String) -> RunEnded {

@@ -16,6 +16,7 @@ pub mod chain;
 pub mod codec;
 pub mod conformance;
 pub mod error;
+pub mod feed;
 pub mod lease;
 pub mod opening;
 pub mod proof;
@@ -23,6 +24,7 @@ pub mod session;
 pub mod store;
 
 pub use error::JournalError;
+pub use feed::{Cursor, Fed, Feed, Portion};
 pub use lease::LeaseKeeper;
 pub use opening::{OnCommit, Opening, load};
 pub use proof::{Intent, Observation, Settled};

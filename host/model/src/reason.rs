@@ -156,6 +156,13 @@ reasons! {
     /// The journal's durability settings did not take.
     JournalNotDurable "journal_not_durable" "use a file system that supports SQLite's WAL";
 
+    /// A file that the command was to write cannot be written.
+    FileUnwritable "file_unwritable" "name another place, or make room and rights in this one";
+    /// The trace store cannot be read or written now, or is damaged.
+    TracesUnusable "traces_unusable" "free the disk, or delete traces.db* with no host running: the journal brings it back";
+    /// A newer version of stoplog made the trace store.
+    TracesNewer "traces_newer" "use the version of stoplog that made it, or delete traces.db* with no host running";
+
     /// An exported file is not as it was exported.
     ExportBroken "export_broken" "get the file again from where it was made, or export the session anew";
 
@@ -174,6 +181,8 @@ reasons! {
     ModelUnavailable "model_unavailable" "check the model section of stoplog.toml, and the provider";
     /// The host was told to stop.
     ShuttingDown "shutting_down" "resume the session: `stoplog resume SESSION`, or `stoplog resume --all`";
+    /// The answer says that something was done, and no call did it.
+    UnsupportedClaim "unsupported_claim" "look at what was done; then begin another session, or correct the rule of the claim";
     /// The model's answer cannot be used.
     ModelAnswerUnusable "model_answer_unusable" "look at the finish reason in the trace";
 }

@@ -4,6 +4,7 @@
 //!   only maker of [`Clearance`], and a [`Permit`] comes from a clearance alone.
 //! * [`recovery`] decides what cures a call whose effect is in doubt.
 //! * [`aftermath`] decides what is believed when a call failed.
+//! * [`claims`] decides whether an answer says that something was done which nothing did.
 //! * [`placeholder`] keeps the model from naming secrets.
 //! * [`readable`] makes text safe for the eyes of the person who approves.
 //!
@@ -11,6 +12,7 @@
 
 pub mod aftermath;
 pub mod approval;
+pub mod claims;
 pub mod clearance;
 pub mod judge;
 pub mod placeholder;
@@ -18,5 +20,6 @@ pub mod readable;
 pub mod recovery;
 
 pub use approval::ApprovalRules;
+pub use claims::ClaimRules;
 pub use clearance::{Clearance, Permit};
 pub use judge::{Facts, Judgement, judge};

@@ -3,6 +3,7 @@
 //! Every mistake is an error with file, line and cure; nothing is ignored: a key that nobody
 //! knows is an error too, so a typo never silently means the default.
 
+mod claims;
 mod limits;
 mod retention;
 mod secrets;
@@ -16,8 +17,8 @@ use serde::Deserialize;
 use stoplog_admission::Bounds;
 use stoplog_egress::Grant;
 use stoplog_model::Reason;
-use stoplog_policy::ApprovalRules;
 use stoplog_policy::approval::When;
+use stoplog_policy::{ApprovalRules, ClaimRules};
 use toml::Spanned;
 
 use crate::error::CliError;
@@ -46,6 +47,8 @@ struct File {
     model: Spanned<Model>,
     #[serde(default)]
     approval: Approval,
+    #[serde(default)]
+    claims: claims::Section,
     #[serde(default)]
     shutdown: Shutdown,
     #[serde(default)]
@@ -166,6 +169,8 @@ pub struct Config {
     pub model: ModelConfig,
     /// Approval rules, compiled.
     pub rules: ApprovalRules,
+    /// What an answer may say (`[claims]`), compiled.
+    pub claims: ClaimRules,
     /// Grants by tool.
     pub grants: BTreeMap<String, Vec<Grant>>,
     /// Where the values of secrets are, by the secret's name.
@@ -225,6 +230,7 @@ impl Config {
             calls: file.limits.check(&source)?,
             model: model(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
+            claims: file.claims.check(&source)?,
             grants: grants(&source, &file.grant)?,
             secrets: secrets::check(&source, base, file.secrets)?,
         })

@@ -69,8 +69,8 @@ impl CliError {
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt
-                | JournalNewer | JournalNotDurable | ExportBroken | SessionNotFound | SessionExists
-                | SessionEnded,
+                | JournalNewer | JournalNotDurable | TracesUnusable | TracesNewer | ExportBroken
+                | SessionNotFound | SessionExists | SessionEnded,
             ) => Exit::Journal,
             _ => Exit::Failed,
         }

@@ -10,9 +10,10 @@ mod closing;
 mod crew;
 mod edges;
 mod journal;
+mod projection;
 mod wiring;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
 use stoplog_journal::{JournalError, SessionJournal, load};
@@ -22,6 +23,7 @@ use stoplog_model::session::Status;
 use stoplog_model::{Reason, SessionId};
 use tokio_util::sync::CancellationToken;
 
+use self::projection::Projection;
 use crate::config::Config;
 use crate::error::CliError;
 
@@ -29,11 +31,14 @@ pub(crate) use closing::{Left, Step, Told};
 pub(crate) use crew::{Came, Crew};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
 pub(crate) use journal::Journal;
+pub(crate) use projection::{following, look_after, traces};
 pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
 
 /// What the sessions of a process share.
 pub(crate) struct Host {
     journal: Journal,
+    /// Follows the journal; none when the trace store cannot be used.
+    projection: Mutex<Option<Projection>>,
     driver: Driver,
     tools: Tools,
     watch: Arc<dyn Watch>,
@@ -87,13 +92,25 @@ impl Host {
         shutdown: CancellationToken,
     ) -> Result<Host, CliError> {
         let (driver, tools) = wiring::driver(config, &journal.data, voice)?;
+        let (store, nudge) = (journal.store.clone(), journal.nudge.clone());
+        let projection = Projection::begin(&journal.data, store, nudge);
         Ok(Host {
             journal,
+            projection: Mutex::new(projection),
             driver: driver.with_shutdown(shutdown.clone()),
             tools,
             watch,
             shutdown,
         })
+    }
+
+    /// Who follows the journal, for whoever ends it.
+    fn take_projection(&self) -> Option<Projection> {
+        let mut projection = self
+            .projection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        projection.take()
     }
 
     /// Takes a session as far as it gets. None: the host is shutting down, and it was not run.

@@ -62,6 +62,7 @@ pub(crate) struct Args {
     pub(crate) timeout_ms: Option<LitInt>,
     pub(crate) egress: Vec<LitStr>,
     pub(crate) secrets: Vec<LitStr>,
+    pub(crate) claims: Vec<LitStr>,
     pub(crate) preview: Option<Path>,
     pub(crate) probe: Option<Path>,
     pub(crate) undo: Option<Path>,
@@ -119,13 +120,14 @@ fn parse(input: ParseStream<'_>) -> syn::Result<Args> {
             "timeout_ms" => args.timeout_ms = Some(milliseconds(input)?),
             "egress" => args.egress = list(input, &text, is_origin)?,
             "secrets" => args.secrets = list(input, &text, is_secret)?,
+            "claims" => args.claims = list(input, &text, is_phrase)?,
             "preview" => args.preview = Some(input.parse()?),
             "probe" => args.probe = Some(input.parse()?),
             "undo" => args.undo = Some(input.parse()?),
             other => {
                 let message = format!(
                     "unknown argument `{other}`: a tool takes class, key, scope, keeps_keys, \
-                     settles_within_ms, timeout_ms, egress, secrets, preview, probe and undo"
+                     settles_within_ms, timeout_ms, egress, secrets, claims, preview, probe and undo"
                 );
                 return Err(syn::Error::new(name.span(), message));
             }
@@ -178,5 +180,13 @@ fn is_secret(text: &str) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err("write the name of a secret in letters, digits, `_` and `-`, like \"API_TOKEN\"")
+    }
+}
+
+/// The host compiles them, and says what is wrong with one.
+fn is_phrase(text: &str) -> Result<(), &'static str> {
+    match text.trim().is_empty() {
+        true => Err("write what an answer may say once the tool has succeeded, like \"refunded\""),
+        false => Ok(()),
     }
 }

@@ -76,6 +76,7 @@ pub fn wire(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `timeout_ms = 10_000` | all | `10_000` |
 /// | `egress = ["https://api.example.com"]` | all but pure | `[]` |
 /// | `secrets = ["API_TOKEN"]` | all but pure | `[]` |
+/// | `claims = ["refunded"]`, what an answer may say once the tool has succeeded | all | `[]` |
 ///
 /// The name of the function is the name of the tool, its doc comment the description that the
 /// model reads, and the version of the package the version of the tool.

@@ -175,7 +175,7 @@ fn spec(args: &Args, function: &ItemFn, scope: &TokenStream) -> TokenStream {
         Some(number) => quote!(#number),
         None => quote!(#DEFAULT_TIMEOUT_MS),
     };
-    let (egress, secrets) = (&args.egress, &args.secrets);
+    let (egress, secrets, claims) = (&args.egress, &args.secrets, &args.claims);
     quote! {
         ::stoplog_sdk::__rt::Spec {
             name: #name,
@@ -187,6 +187,7 @@ fn spec(args: &Args, function: &ItemFn, scope: &TokenStream) -> TokenStream {
             timeout_ms: #timeout,
             egress: &[#(#egress),*],
             secrets: &[#(#secrets),*],
+            claims: &[#(#claims),*],
         }
     }
 }

@@ -5,7 +5,7 @@
 use crate::bindings::types as wit;
 use crate::effect::{Finding, Permit};
 use crate::error::{Aftermath, ToolError};
-use crate::schema::{FieldType, Input, KeyPart, Output, schema_text};
+use crate::schema::{FieldType, Input, KeyPart, Output, output_schema_text, schema_text};
 
 pub use crate::bindings::types::{Contract, Finding as WitFinding, KeyRule, KeyScope};
 pub use crate::bindings::{about, external, irreversible, pure, read, reversible};
@@ -24,6 +24,7 @@ pub struct Spec {
     pub timeout_ms: u32,
     pub egress: &'static [&'static str],
     pub secrets: &'static [&'static str],
+    pub claims: &'static [&'static str],
 }
 
 pub fn contract<I: Input, O: Output>(spec: Spec) -> Contract {
@@ -33,7 +34,7 @@ pub fn contract<I: Input, O: Output>(spec: Spec) -> Contract {
         version: spec.version.to_owned(),
         description: spec.description.to_owned(),
         input_schema: schema_text::<I>(),
-        output_schema: schema_text::<O>(),
+        output_schema: output_schema_text::<O>(spec.claims),
         key: spec.key.map(|(template, scope)| wit::KeyRule {
             template: template.to_owned(),
             scope,

@@ -55,10 +55,22 @@ impl<T: FieldType> FieldType for Vec<T> {}
 /// used, so that each property carries its own keywords; only a part that contains itself is
 /// referred to.
 pub(crate) fn schema_text<T: JsonSchema>() -> String {
+    schema::<T>().as_value().to_string()
+}
+
+/// The same of an output, with what an answer may say once the tool has succeeded (`x-claims`).
+pub(crate) fn output_schema_text<T: JsonSchema>(claims: &[&str]) -> String {
+    let mut schema = schema::<T>();
+    if !claims.is_empty() {
+        schema.insert("x-claims".to_owned(), json!(claims));
+    }
+    schema.as_value().to_string()
+}
+
+fn schema<T: JsonSchema>() -> Schema {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
-    let schema = settings.into_generator().into_root_schema_for::<T>();
-    schema.as_value().to_string()
+    settings.into_generator().into_root_schema_for::<T>()
 }
 
 /// The schema of a `#[choice]`: a string of a closed list.

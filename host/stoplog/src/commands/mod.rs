@@ -3,6 +3,7 @@
 mod approvals;
 mod doctor;
 mod export;
+mod manual;
 mod parked;
 mod prune;
 mod resume_all;
@@ -11,6 +12,7 @@ mod run_report;
 mod sessions;
 mod tool;
 mod trace;
+mod traces;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -84,10 +86,13 @@ pub(crate) async fn run(
         Command::Approvals(approvals) => approvals::run(&context, approvals).await,
         Command::Parked(parked) => parked::run(&context, parked).await,
         Command::Trace(trace) => trace::run(&context, trace).await,
+        Command::Traces(traces) => traces::run(&context, traces).await,
         Command::Verify(verify) => verify::run(&context, verify).await,
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,
         Command::Doctor => doctor::run(&context).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::pages(&dir),
         Command::FarSide => tool::test::far_side().await,
         Command::DoomedHost => tool::test::doomed_host().await,
     }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use stoplog_model::contract::ContractError;
 use stoplog_model::{Contract, Reason};
+use stoplog_policy::claims;
 use stoplog_sandbox::limits::COMPONENT_BYTES;
 use stoplog_sandbox::{Inspection, Sandbox, inspect};
 
@@ -115,6 +116,10 @@ async fn examine(
         .map_err(|e| at(file, e.into()))?;
     let contract =
         Contract::check(described, inspection.class).map_err(|e| at(file, contract_error(e)))?;
+    claims::declared(&contract).map_err(|e| {
+        let message = format!("output-schema, {}: {e}", claims::KEYWORD);
+        at(file, CliError::new(Reason::ToolContractInvalid, message))
+    })?;
     Ok((inspection, contract))
 }
 

@@ -3,7 +3,7 @@
 //! 1. admission: no session is begun, no step taken; the driver knows by the same token;
 //! 2. calls: those under way are waited for, and each session ends its run in the journal;
 //! 3. sessions: leases are given back;
-//! 4. spans: the file is synced;
+//! 4. spans: the trace store goes on to the end of the journal, the file is synced;
 //! 5. journal: the store is closed, which checkpoints SQLite's WAL, and the lock is let go.
 //!
 //! Invariant: a kill in any of them loses nothing, because none of them makes anything true. What
@@ -16,7 +16,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use stoplog_model::port::{Moment, Stage, Watch};
-use stoplog_telemetry::JsonlSink;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Came, Crew, Host, Journal};
@@ -121,6 +120,7 @@ impl Crew {
         tell: &mut dyn FnMut(Told),
     ) -> Left {
         if !self.host.shutdown.is_cancelled() {
+            let _ = flush(&self.host, Instant::now() + grace).await;
             let _ = close_journal(self.host, Instant::now() + UNHURRIED).await;
             return Left::Nothing;
         }
@@ -163,7 +163,7 @@ impl Crew {
         }
 
         steps.begin();
-        let flushed = flush(self.host.journal.sink.clone(), limit).await;
+        let flushed = flush(&self.host, limit).await;
         let said = flushed.as_ref().err().cloned();
         let said = said.unwrap_or_else(|| "flushed".into());
         steps.end("spans", flushed.is_ok(), said, Vec::new());
@@ -202,10 +202,16 @@ async fn give_back(came: &mut [Came], at_work: usize, limit: Instant) -> (u64, u
     (back, kept)
 }
 
-async fn flush(sink: Arc<JsonlSink>, limit: Instant) -> Result<(), String> {
+/// Brings the trace store to the end of the journal and lets go of it; syncs the file of spans.
+async fn flush(host: &Host, limit: Instant) -> Result<(), String> {
+    let caught_up = match host.take_projection() {
+        Some(projection) => projection.end(limit).await,
+        None => Ok(()),
+    };
+    let sink = host.journal.sink.clone();
     let synced = tokio::task::spawn_blocking(move || sink.sync());
     match timeout_at(limit, synced).await {
-        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Ok(()))) => caught_up.map_err(|why| format!("not flushed: {why}")),
         Ok(Ok(Err(error))) => Err(format!("not flushed: {error}")),
         Ok(Err(error)) => Err(format!("not flushed: {error}")),
         Err(_) => Err("not flushed in time; the journal brings them back".into()),
@@ -217,7 +223,9 @@ async fn close_journal(host: Arc<Host>, until: Instant) -> Result<(), String> {
     let Some(host) = Arc::into_inner(host) else {
         return Err("left open: sessions are at work".into());
     };
-    let Journal { data, store, sink } = host.journal;
+    let Journal {
+        data, store, sink, ..
+    } = host.journal;
     let mut shared = store;
     let store = loop {
         match Arc::try_unwrap(shared) {

@@ -10,6 +10,7 @@ use stoplog_store::{DataDir, SqliteStore};
 use stoplog_telemetry::JsonlSink;
 
 use super::edges::{SystemClock, holder};
+use super::projection::Nudge;
 use crate::error::CliError;
 
 /// The journal of a data directory, open.
@@ -17,6 +18,8 @@ pub(crate) struct Journal {
     pub(crate) data: DataDir,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) sink: Arc<JsonlSink>,
+    /// Wakes who follows the journal.
+    pub(crate) nudge: Arc<Nudge>,
 }
 
 impl Journal {
@@ -43,6 +46,7 @@ impl Journal {
             data,
             store,
             sink: Arc::new(sink),
+            nudge: Arc::default(),
         })
     }
 
@@ -52,7 +56,7 @@ impl Journal {
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             watch,
-            listeners: vec![self.sink.clone()],
+            listeners: vec![self.sink.clone(), self.nudge.clone()],
             holder: holder(),
             holders_are_dead: self.data.is_locked(),
         }

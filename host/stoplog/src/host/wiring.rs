@@ -107,7 +107,8 @@ pub(crate) fn driver(
         config: config.path,
         loaded: Mutex::default(),
     };
-    Ok((Driver::new(dispatcher, model, clock), tools))
+    let driver = Driver::new(dispatcher, model, clock).with_claims(config.claims);
+    Ok((driver, tools))
 }
 
 /// What each tool may reach: the lock says where to, the configuration may say how.

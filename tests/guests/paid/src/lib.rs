@@ -9,6 +9,7 @@ use stoplog_sdk::prelude::*;
     key = "paid_{name}", scope = tenant,
     keeps_keys = true,
     egress = ["http://far.internal"],
+    claims = ["paid"],
     probe = far::ask,
     preview = preview,
 )]

@@ -61,6 +61,7 @@ struct RefundOutput {
     key = "refund_{order_id}_{reason}", scope = tenant,
     keeps_keys = true, timeout_ms = 30_000,
     egress = ["http://nimbus.internal"],
+    claims = ["refunded", "paid back", "refund [^.]*(?:issued|done|made)", "on (?:its|their) way back"],
     preview = preview, probe = probe,
 )]
 fn issue_refund(input: RefundInput, permit: Permit) -> Result<RefundOutput, ToolError> {

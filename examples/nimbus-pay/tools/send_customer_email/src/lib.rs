@@ -55,6 +55,7 @@ struct MailOutput {
     key = "mail_{order_id}_{kind}", scope = session,
     keeps_keys = true, timeout_ms = 30_000,
     egress = ["http://nimbus.internal"],
+    claims = ["(?:mail|e-mail)[^.]* (?:sent|in your inbox)", "(?:mailed|e-mailed) you"],
     probe = probe,
 )]
 fn send_customer_email(input: MailInput, permit: Permit) -> Result<MailOutput, ToolError> {

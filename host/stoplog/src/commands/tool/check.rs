@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use stoplog_model::Contract;
+use stoplog_policy::claims;
 use stoplog_sandbox::{Inspection, Sandbox, Settings, inspect};
 
 use super::{Context, Target, at, examine, words};
@@ -76,6 +77,9 @@ fn print(inspection: &Inspection, contract: &Contract) {
     }
     output::line(format!("asks for     {}", words(&contract.egress)));
     output::line(format!("secrets      {}", words(&contract.secrets)));
+    if let Some(phrases) = contract.output_schema.get(claims::KEYWORD) {
+        output::line(format!("claims       {phrases}"));
+    }
     output::line("imports");
     for import in &inspection.imports {
         output::line(format!("  {:8}  {}", import.kind.to_string(), import.name));
