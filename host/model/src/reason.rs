@@ -124,6 +124,13 @@ reasons! {
     /// The request or response is too large, or there are too many.
     RequestLimit "request_limit" "make fewer or smaller requests in one call";
 
+    /// The tool may not keep state, or not here.
+    StateDenied "state_denied" "only `call` and `undo` write state, and only of a tool whose line in stoplog.lock says `state = true`";
+    /// The state is full, or what it is to keep is too large.
+    StateLimit "state_limit" "keep less: delete keys, or see `stoplog state list`";
+    /// A tool keeps nothing under this key.
+    StateNotFound "state_not_found" "see `stoplog state list`";
+
     /// The guest trapped.
     SandboxTrap "sandbox_trap" "the tool is at fault: its author must correct it";
     /// The guest met a limit.

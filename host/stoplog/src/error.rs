@@ -70,7 +70,7 @@ impl CliError {
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt
                 | JournalNewer | JournalNotDurable | TracesUnusable | TracesNewer | ExportBroken
-                | SessionNotFound | SessionExists | SessionEnded,
+                | SessionNotFound | SessionExists | SessionEnded | StateNotFound,
             ) => Exit::Journal,
             _ => Exit::Failed,
         }
