@@ -18,6 +18,7 @@ use std::time::Duration;
 use stoplog_model::event::{Event, IntentRecorded, Observed, SessionStarted};
 use stoplog_model::port::{Moment, Stage};
 use stoplog_model::session::IllegalEvent;
+use stoplog_model::state::{StateAsk, StateSeen};
 use stoplog_model::turn::Turn;
 use stoplog_model::{Position, Record, Request, Session, SessionId};
 use stoplog_policy::Permit;
@@ -305,6 +306,13 @@ impl SessionJournal {
         self.append(vec![Event::Observed(observed.clone())]).await?;
         self.reached(Stage::ObservationDurable, Moment::After, position);
         Ok(Observation::durable(observed))
+    }
+
+    /// What a tool keeps for this session's tenant, as of now.
+    pub async fn state(&self, tool: &str, ask: &StateAsk) -> Result<StateSeen, JournalError> {
+        let tenant = self.read(|s| s.started.tenant.clone());
+        let seen = self.opening.store.state(tenant.as_str(), tool, ask).await?;
+        Ok(seen)
     }
 
     /// Who claims an act.
