@@ -13,6 +13,7 @@ mod calllog;
 mod engine;
 mod host;
 mod http;
+mod keep;
 pub mod limits;
 mod linker;
 mod loader;

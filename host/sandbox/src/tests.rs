@@ -357,6 +357,7 @@ fn what_the_loader_lets_through_links() {
                     .iter()
                     .map(|name| format!("{name}@0.2.12")),
             );
+            names.push(crate::loader::KEYVALUE.to_owned());
         }
         if class.writes() {
             names.push("stoplog:tool/effects@0.1.0".to_owned());
