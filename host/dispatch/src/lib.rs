@@ -25,6 +25,7 @@ mod gate;
 mod place;
 mod recover;
 mod schema;
+mod state;
 
 pub use dispatcher::{Access, Dispatched, Dispatcher, Wait};
 pub use place::{

@@ -336,6 +336,7 @@ impl Dispatcher {
                 let undone = Undone {
                     position: passage.position,
                     note,
+                    state: gate.state_writes().await,
                 };
                 passage.journal.append(vec![Event::Undone(undone)]).await?;
                 Ok(None)
