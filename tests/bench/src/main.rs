@@ -64,7 +64,7 @@ use crate::report::Measure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured when nothing is named: all but pruning and the soak, which take long.
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "commits",
     "serial",
     "throughput",

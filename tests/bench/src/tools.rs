@@ -107,7 +107,13 @@ pub(crate) fn access(far: SocketAddr) -> anyhow::Result<BTreeMap<String, Access>
         .into_iter()
         .map(|kind| {
             let grants = grants.clone();
-            (kind.tool().to_owned(), Access { grants })
+            (
+                kind.tool().to_owned(),
+                Access {
+                    grants,
+                    state: false,
+                },
+            )
         })
         .collect())
 }

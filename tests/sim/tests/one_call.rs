@@ -3,6 +3,8 @@
 
 #[path = "one_call/busy.rs"]
 mod busy;
+#[path = "one_call/kept.rs"]
+mod kept;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +18,7 @@ use stoplog_journal::{Opening, Part, SessionJournal, Store, load};
 use stoplog_model::contract::{Described, KeyRule};
 use stoplog_model::event::{CallResult, Event, Pin, RunStarted, SessionStarted};
 use stoplog_model::key::KeyScope;
-use stoplog_model::outcome::{Disposition, Finding};
+use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use stoplog_model::port::{Clock, Entry, Gate, Job, Ran, Returned, Runner, Unwatched};
 use stoplog_model::turn::{FinishReason, Turn};
 use stoplog_model::{
@@ -283,6 +285,16 @@ struct Scene {
 impl Scene {
     async fn new(tool: Tool, lost: &'static str, losses: usize) -> Scene {
         let store = Arc::new(MemoryStore::new());
+        Scene::of(store, Arc::new(tool), (lost, losses), true).await
+    }
+
+    /// The same with any tool, which may keep state or not.
+    async fn of(
+        store: Arc<MemoryStore>,
+        tool: Arc<dyn Runner>,
+        (lost, losses): (&'static str, usize),
+        state: bool,
+    ) -> Scene {
         let clock = Arc::new(Time::default());
         clock.follow();
         let journal = begun(&store, &clock).await;
@@ -297,10 +309,11 @@ impl Scene {
             .expect("a grant");
         let access = Access {
             grants: vec![grant].into(),
+            state,
         };
         let time: Arc<dyn Clock> = clock;
         let dispatcher = Dispatcher::new(
-            Arc::new(tool),
+            tool,
             Egress::with_transport(Settings::default(), far.clone()),
             time,
             ApprovalRules::none(),

@@ -10,6 +10,7 @@ mod resume_all;
 mod run;
 mod run_report;
 mod sessions;
+mod state;
 mod tool;
 mod trace;
 mod traces;
@@ -87,6 +88,7 @@ pub(crate) async fn run(
         Command::Parked(parked) => parked::run(&context, parked).await,
         Command::Trace(trace) => trace::run(&context, trace).await,
         Command::Traces(traces) => traces::run(&context, traces).await,
+        Command::State(state) => state::run(&context, state).await,
         Command::Verify(verify) => verify::run(&context, verify).await,
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,

@@ -89,13 +89,7 @@ pub(crate) fn driver(
         Voice::Configured(script) => model(&config, &egress, script)?,
         Voice::Given(model) => model,
     };
-    let access: BTreeMap<String, Access> = reach(&config, &Lock::load(&config.lock)?)?
-        .into_iter()
-        .map(|(tool, grants)| {
-            let grants = grants.into();
-            (tool, Access { grants })
-        })
-        .collect();
+    let access = access(&config, &Lock::load(&config.lock)?)?;
     let rules = Arc::new(config.rules);
     let clock = Arc::new(SystemClock);
     let runner = Arc::new(sandbox.clone());
@@ -109,6 +103,18 @@ pub(crate) fn driver(
     };
     let driver = Driver::new(dispatcher, model, clock).with_claims(config.claims);
     Ok((driver, tools))
+}
+
+/// What each tool is let do: what it may reach, and whether it may keep state.
+fn access(config: &Config, lock: &Lock) -> Result<BTreeMap<String, Access>, CliError> {
+    let mut all: BTreeMap<String, Access> = BTreeMap::new();
+    for (tool, grants) in reach(config, lock)? {
+        all.entry(tool).or_default().grants = grants.into();
+    }
+    for tool in lock.tools.iter().filter(|t| t.state) {
+        all.entry(tool.name.clone()).or_default().state = true;
+    }
+    Ok(all)
 }
 
 /// What each tool may reach: the lock says where to, the configuration may say how.

@@ -33,6 +33,7 @@ pub(super) async fn run(context: &Context, path: Option<&Path>) -> Result<Exit, 
             "imports": imports, "obligations": inspection.class.obligations(),
             "key": contract.key, "keeps_keys": contract.keeps_keys,
             "egress": contract.egress, "secrets": contract.secrets,
+            "state": inspection.keeps_state(),
             "input_schema": contract.input_schema, "output_schema": contract.output_schema,
         }));
         return Ok(Exit::Ok);
@@ -77,6 +78,9 @@ fn print(inspection: &Inspection, contract: &Contract) {
     }
     output::line(format!("asks for     {}", words(&contract.egress)));
     output::line(format!("secrets      {}", words(&contract.secrets)));
+    if inspection.keeps_state() {
+        output::line("keeps        state between its calls, for each tenant apart");
+    }
     if let Some(phrases) = contract.output_schema.get(claims::KEYWORD) {
         output::line(format!("claims       {phrases}"));
     }
