@@ -61,6 +61,8 @@ const TOOLS: &[(&str, Option<&str>)] = &[
     ("undoable", None),
     ("undoable_keyed", None),
     ("undoable_probed", None),
+    ("undoable_keeper", None),
+    ("keeper", Some("external")),
     ("pair", Some("external")),
     ("paid", Some("irreversible")),
     ("paid_probed", Some("irreversible")),
@@ -93,6 +95,7 @@ const TOOLS: &[(&str, Option<&str>)] = &[
     ("header_forger", Some("external")),
     ("clock_watcher", None),
     ("snoop", None),
+    ("state_hoarder", None),
     ("confider", Some("external")),
     ("issue_refund", Some("irreversible")),
 ];

@@ -19,4 +19,5 @@ mod cell;
 mod points;
 mod prune;
 mod second;
+mod state;
 mod sweep;
