@@ -136,7 +136,7 @@ impl CallGate {
         };
         // What `undo` reads is not recorded, neither here nor there: it is run to its end, or anew.
         let kept = StateView::new(
-            parts.journal.clone(),
+            Some(parts.journal.clone()),
             (parts.position, &parts.call.call.tool),
             state,
             clearance.is_some() && !undoing,

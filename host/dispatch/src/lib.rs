@@ -33,3 +33,4 @@ pub use place::{
     default_bounds,
 };
 pub use schema::output_problem;
+pub use state::StateRecord;

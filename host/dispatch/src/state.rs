@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use stoplog_journal::{JournalError, SessionJournal};
 use stoplog_model::event::Event;
+use stoplog_model::session::CallState;
 use stoplog_model::state::{
     BYTES, KEY_BYTES, KEYS, LOOKS_A_CALL, PAGE_KEYS, READ_BYTES_A_CALL, StateAsk, StateGot,
     StateOp, StateRead, StateRefused, StateSeen, StateWrite, VALUE_BYTES, Value, WRITES_A_CALL,
@@ -55,7 +56,8 @@ impl From<StateRefused> for Failed {
 
 /// The state in one run.
 pub(crate) struct StateView {
-    journal: Arc<SessionJournal>,
+    /// Where what is committed is asked for; none: nothing is.
+    journal: Option<Arc<SessionJournal>>,
     position: Position,
     tool: String,
     rights: StateRights,
@@ -91,7 +93,7 @@ fn limit(why: impl std::fmt::Display) -> StateRefused {
 
 impl StateView {
     pub(crate) fn new(
-        journal: Arc<SessionJournal>,
+        journal: Option<Arc<SessionJournal>>,
         (position, tool): (Position, &str),
         rights: StateRights,
         records: bool,
@@ -240,10 +242,13 @@ impl StateView {
                 let why = format!("{what} of the tool's state was not looked at before");
                 return Err(Failed::Diverged(why));
             }
-            None => {
-                let seen = self.journal.state(&self.tool, &ask).await;
-                seen.map_err(Failed::Journal)?
-            }
+            None => match &self.journal {
+                Some(journal) => {
+                    let seen = journal.state(&self.tool, &ask).await;
+                    seen.map_err(Failed::Journal)?
+                }
+                None => nothing(ask),
+            },
         };
         view.read_bytes = view.read_bytes.saturating_add(size(&seen));
         if self.records && !replays {
@@ -253,7 +258,9 @@ impl StateView {
                 seen: seen.clone(),
             };
             view.recorded += 1;
-            self.journal.stage(Event::StateRead(read));
+            if let Some(journal) = &self.journal {
+                journal.stage(Event::StateRead(read));
+            }
         }
         Ok(seen)
     }
@@ -309,6 +316,49 @@ impl View {
             return Err(limit(format!("more than {BYTES} bytes; delete some keys")));
         }
         Ok(())
+    }
+}
+
+/// The state of a tool outside of a session: what a call has recorded, and nothing behind that. For
+/// running it once more on its record.
+pub struct StateRecord(StateView);
+
+impl StateRecord {
+    /// That of a call which may write.
+    pub fn of(call: &CallState, at: Position) -> StateRecord {
+        let tool = (at, call.call.tool.as_str());
+        let rights = StateRights::Write;
+        StateRecord(StateView::new(None, tool, rights, true, &call.state_reads))
+    }
+
+    /// Nothing, for a tool's export that only looks.
+    pub fn empty(tool: &str, at: Position) -> StateRecord {
+        StateRecord(StateView::new(
+            None,
+            (at, tool),
+            StateRights::Look,
+            false,
+            &[],
+        ))
+    }
+
+    /// Does what the guest asks for. An error: the call did not look at this.
+    pub async fn perform(&self, op: StateOp) -> Result<Result<StateGot, StateRefused>, String> {
+        match self.0.perform(op).await {
+            Ok(got) => Ok(Ok(got)),
+            Err(Failed::Refused(refused)) => Ok(Err(refused)),
+            Err(Failed::Diverged(what)) => Err(what),
+            Err(Failed::Journal(error)) => Ok(Err(StateRefused::Stopped(error.to_string()))),
+        }
+    }
+}
+
+/// The answer where nothing is kept.
+fn nothing(ask: StateAsk) -> StateSeen {
+    match ask {
+        StateAsk::Value(key) => StateSeen::Value { key, value: None },
+        StateAsk::Keys => StateSeen::Keys { keys: Vec::new() },
+        StateAsk::Room => StateSeen::Room { keys: 0, bytes: 0 },
     }
 }
 
