@@ -144,6 +144,7 @@ impl Dispatcher {
             settles_within_ms: contract.settles_within_ms.into(),
             since_ms: touched_ms.max(died_by_ms),
             now_ms: asked_at_ms.unwrap_or_else(|| self.clock.now_ms()),
+            answered: unsettled.is_none() && !own.is_empty(),
             sent: unsettled.map_or(rounds, |e| e.intent.attempt.max(rounds)),
             one_of_several: own.len() > 1 || own.iter().any(|e| e.intent.one_of_several),
             undone: passage

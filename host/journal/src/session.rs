@@ -15,6 +15,7 @@
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
+use stoplog_model::digest::canonical_numbers;
 use stoplog_model::event::{Event, IntentRecorded, Observed, SessionStarted};
 use stoplog_model::port::{Moment, Stage};
 use stoplog_model::session::IllegalEvent;
@@ -246,8 +247,12 @@ impl SessionJournal {
         self.commit_through(ticket).await
     }
 
-    /// Takes a turn. It is durable before, or in the same commit as, anything that it causes.
-    pub fn take_turn(self: &Arc<Self>, turn: Turn) {
+    /// Takes a turn. It is durable before, or in the same commit as, anything that it causes. Whole
+    /// numbers in its arguments become integers: schema, key, digest, approver and tool see the same.
+    pub fn take_turn(self: &Arc<Self>, mut turn: Turn) {
+        for call in &mut turn.calls {
+            canonical_numbers(&mut call.arguments);
+        }
         self.reached(Stage::TurnTaken, Moment::Before, None);
         self.stage_for(Event::TurnTaken(turn), TURN_LINGER_MS);
         self.reached(Stage::TurnTaken, Moment::After, None);
