@@ -8,7 +8,9 @@ use stoplog_model::{ApprovalId, SessionId, Tenant, ToolName};
 
 use crate::config::parse_age;
 
+mod front;
 mod tool;
+pub(crate) use front::{Client, Install, KeyCommand, Mcp, McpCommand, Role, Serve};
 pub(crate) use tool::{
     AcceptClass, Add, Format, New, ProjectClass, Run as RunTool, Tool, ToolFrom, ToolTest,
 };
@@ -63,6 +65,14 @@ pub(crate) enum Command {
     /// Go on with a session, after a crash, an approval, or a decision about a parked call; or
     /// with all that can go on by themselves.
     Resume(Resume),
+    /// Let clients in over HTTP and MCP, and run what they ask for; sessions that an earlier host
+    /// left are gone on with.
+    Serve(Serve),
+    /// Serve one client over MCP on standard input and output; `mcp install` tells a client to.
+    Mcp(Mcp),
+    /// Keys of the service's callers.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// The sessions in the journal.
     #[command(subcommand)]
     Sessions(Sessions),
@@ -121,7 +131,11 @@ impl Command {
     pub(crate) fn runs_sessions(&self) -> bool {
         matches!(
             self,
-            Command::Run(_) | Command::Resume(_) | Command::Tool(Tool::Run(_))
+            Command::Run(_)
+                | Command::Resume(_)
+                | Command::Tool(Tool::Run(_))
+                | Command::Serve(_)
+                | Command::Mcp(Mcp { command: None, .. })
         )
     }
 }

@@ -6,9 +6,11 @@
 //! * a session's tools are those that it began with, whatever the lock says today;
 //! * once the shutdown is asked for nothing is begun.
 
+mod at_work;
 mod closing;
 mod crew;
 mod edges;
+mod front;
 mod journal;
 mod projection;
 mod wiring;
@@ -16,7 +18,7 @@ mod wiring;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
-use stoplog_journal::{JournalError, SessionJournal, load};
+use stoplog_journal::{JournalError, SessionJournal, Store, load};
 use stoplog_model::event::SessionStarted;
 use stoplog_model::port::Watch;
 use stoplog_model::session::Status;
@@ -27,9 +29,12 @@ use self::projection::Projection;
 use crate::config::Config;
 use crate::error::CliError;
 
+use at_work::AtWork;
 pub(crate) use closing::{Left, Step, Told};
-pub(crate) use crew::{Came, Crew};
+pub(crate) use crew::{Came, Crew, Serving};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
+use front::Spoken;
+pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use journal::Journal;
 pub(crate) use projection::{following, look_after, traces};
 pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
@@ -41,8 +46,11 @@ pub(crate) struct Host {
     projection: Mutex<Option<Projection>>,
     driver: Driver,
     tools: Tools,
+    /// What models are saying, for who watches.
+    spoken: Spoken,
     watch: Arc<dyn Watch>,
     shutdown: CancellationToken,
+    at_work: Arc<AtWork>,
 }
 
 /// A session to take as far as it gets.
@@ -83,6 +91,16 @@ impl Ran {
 }
 
 impl Host {
+    /// Whether this process has the session open to write.
+    pub(crate) fn is_at_work_on(&self, session: &SessionId) -> bool {
+        self.at_work.has(session)
+    }
+
+    /// The rows.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.journal.store
+    }
+
     /// A host over an open journal. `shutdown` is asked for by whoever owns the process.
     pub(crate) fn new(
         journal: Journal,
@@ -94,13 +112,17 @@ impl Host {
         let (driver, tools) = wiring::driver(config, &journal.data, voice)?;
         let (store, nudge) = (journal.store.clone(), journal.nudge.clone());
         let projection = Projection::begin(&journal.data, store, nudge);
+        let spoken = Spoken::new();
+        let driver = driver.with_hearing(Arc::new(spoken.clone()));
         Ok(Host {
             journal,
             projection: Mutex::new(projection),
             driver: driver.with_shutdown(shutdown.clone()),
             tools,
+            spoken,
             watch,
             shutdown,
+            at_work: Arc::default(),
         })
     }
 
@@ -118,6 +140,7 @@ impl Host {
         if self.shutdown.is_cancelled() {
             return Ok(None);
         }
+        let _held = self.at_work.hold(work.session()).await?;
         let session = match work {
             Work::Begin(started) => self.begin(*started).await?,
             Work::GoOn(id) => self.take_over(&id).await?,

@@ -8,6 +8,9 @@
 //!    └─ agent_step 1                 steps are nested (requirement 35)
 //! ```
 //!
+//! A client that takes the turns has its steps side by side, several of them open at once, and no
+//! `llm_call`: nobody paid for a model.
+//!
 //! Invariants: a span is made when what it is about is over, and never changes; the same records
 //! give the same spans in the same order. What is not over yet is shown apart, by
 //! [`SpanMaker::open`], and is never a success.
@@ -15,8 +18,10 @@
 mod detail;
 mod open;
 
+use std::collections::BTreeMap;
+
 use stoplog_model::event::{
-    ApprovalDecided, Event, ModelFailed, Observed, RunEnded, RunOutcome, RunStarted,
+    ApprovalDecided, Event, ModelAsked, ModelFailed, Observed, RunEnded, RunOutcome, RunStarted,
 };
 use stoplog_model::session::{ApprovalState, CallState, IllegalEvent, Session, Status};
 use stoplog_model::turn::{FailedAttempt, FailureClass, Turn};
@@ -42,10 +47,25 @@ struct Run {
     started: RunStarted,
     began_ms: u64,
     cost: UsdMicros,
-    step_began_ms: u64,
+    /// The latest step.
     step: u32,
-    step_open: bool,
+    /// Attempts and answers of the model that have their span in this step: it may be asked again
+    /// with a shorter prompt.
+    told: (u32, u32),
+    /// When the steps that are not over began. One at most, unless a client takes the turns.
+    open_steps: BTreeMap<u32, u64>,
     ended: bool,
+}
+
+impl Run {
+    /// The model, or a client, is at a step, since this time.
+    fn enter(&mut self, step: u32, began_ms: u64) {
+        if self.step != step || !self.open_steps.contains_key(&step) {
+            self.step = step;
+            self.open_steps.insert(step, began_ms);
+            self.told = (0, 0);
+        }
+    }
 }
 
 /// Folds the records of one session into spans.
@@ -74,8 +94,13 @@ impl SpanMaker {
             self.session = Some(Session::begin(record)?);
             return Ok(Vec::new());
         };
+        let unanswered = match &record.event {
+            Event::RunStarted(_) | Event::RunEnded(_) => session.unanswered().to_vec(),
+            _ => Vec::new(),
+        };
         session.apply(record)?;
         let mut made = Vec::new();
+        self.gave_up(&unanswered, record.at_ms, &mut made);
         match &record.event {
             Event::RunStarted(started) => self.run_started(started, record.at_ms, &mut made),
             Event::TurnTaken(turn) => self.turn(turn, None, &mut made),
@@ -140,9 +165,9 @@ impl SpanMaker {
             started: started.clone(),
             began_ms: at_ms,
             cost: UsdMicros(0),
-            step_began_ms: at_ms,
             step: started.at_iteration.saturating_sub(1),
-            step_open: false,
+            told: (0, 0),
+            open_steps: BTreeMap::new(),
             ended: false,
         });
         if started.resumed_from.is_some() {
@@ -153,8 +178,8 @@ impl SpanMaker {
             .session
             .as_ref()
             .is_some_and(|s| s.iterations() >= started.at_iteration);
-        if let Some(run) = &mut self.run {
-            run.step_open = in_turn;
+        if let Some(run) = self.run.as_mut().filter(|_| in_turn) {
+            run.open_steps.insert(run.step, at_ms);
         }
     }
 
@@ -177,9 +202,7 @@ impl SpanMaker {
     /// The spans of a run that died: its fatal call, its step, and the run itself.
     fn crashed(&mut self, made: &mut Vec<Span>) {
         self.open_calls(Fate::Died, made);
-        if self.run.as_ref().is_some_and(|run| run.step_open) {
-            self.close_step(StepStatus::Crashed, self.last_at_ms, made);
-        }
+        self.close_steps(StepStatus::Crashed, self.last_at_ms, made);
         self.root((Outcome::Crashed, None, None), self.last_at_ms, made);
     }
 
@@ -187,43 +210,78 @@ impl SpanMaker {
         let step = turn.iteration.saturating_sub(1);
         if let Some(run) = &mut self.run {
             run.cost += turn.cost;
-            run.step = step;
-            run.step_open = true;
-            run.step_began_ms = turn.started_at_ms;
+            run.enter(step, turn.started_at_ms);
         }
-        let Some(run) = &self.run else { return };
+        if self.is_clients() {
+            return;
+        }
+        self.retries(&turn.failed_attempts, &turn.model_id, step, made);
+        let Some(run) = &mut self.run else { return };
         let trace = run.started.trace_id.clone();
         let parent = step_id(&trace, step);
-        self.retries(&turn.failed_attempts, &turn.model_id, step, made);
-        let id = SpanId::derived(&[trace.as_str(), "llm_call", &step.to_string()]);
+        run.told.1 += 1;
+        let (nth, step_word) = (run.told.1.to_string(), step.to_string());
+        let mut parts = vec![trace.as_str(), "llm_call", &step_word];
+        if run.told.1 > 1 {
+            parts.push(&nth);
+        }
+        let id = SpanId::derived(&parts);
         let detail = detail::llm_call(turn, failure);
         let time = (turn.started_at_ms, turn.latency_ms);
         self.emit(made, (id, Some(parent)), step, time, detail);
         if failure.is_none() && turn.calls.is_empty() {
             let ended_ms = turn.started_at_ms + turn.latency_ms;
-            self.close_step(StepStatus::Complete, ended_ms, made);
+            self.close_step(step, StepStatus::Complete, ended_ms, made);
         }
     }
 
     fn model_failed(&mut self, failed: &ModelFailed, made: &mut Vec<Span>) {
         let step = failed.iteration.saturating_sub(1);
         if let Some(run) = &mut self.run {
-            run.step = step;
-            run.step_open = true;
-            run.step_began_ms = failed
-                .attempts
-                .first()
-                .map_or(self.last_at_ms, |a| a.started_at_ms);
+            let first = failed.attempts.first();
+            run.enter(step, first.map_or(self.last_at_ms, |a| a.started_at_ms));
             run.cost += failed.attempts.iter().map(|a| a.cost).sum();
         }
         self.retries(&failed.attempts, &failed.model_id, step, made);
     }
 
-    fn retries(&self, attempts: &[FailedAttempt], model: &str, step: u32, made: &mut Vec<Span>) {
+    /// Requests to the model that nobody reads the answer of: the host died, or was told to stop.
+    fn gave_up(&mut self, unanswered: &[ModelAsked], at_ms: u64, made: &mut Vec<Span>) {
+        let Some(last) = unanswered.last() else {
+            return;
+        };
+        let mut attempts: Vec<FailedAttempt> =
+            unanswered.iter().filter_map(|a| a.after.clone()).collect();
+        attempts.push(FailedAttempt {
+            failure: FailureClass::ProviderTransient,
+            message: String::new(),
+            started_at_ms: self.last_at_ms.min(at_ms),
+            latency_ms: 0,
+            cost: last.cost,
+            cost_is_estimated: true,
+        });
+        let step = last.iteration.saturating_sub(1);
+        if let Some(run) = &mut self.run {
+            run.cost += Session::cost_of(unanswered);
+            run.enter(step, attempts[0].started_at_ms);
+        }
+        self.retries(&attempts, &last.model_id, step, made);
+    }
+
+    fn retries(
+        &mut self,
+        attempts: &[FailedAttempt],
+        model: &str,
+        step: u32,
+        made: &mut Vec<Span>,
+    ) {
+        let Some(run) = &mut self.run else { return };
+        let before = run.told.0;
+        run.told.0 += attempts.len() as u32;
         let Some(run) = &self.run else { return };
         let trace = run.started.trace_id.as_str();
         for (i, failed) in attempts.iter().enumerate() {
-            let n = i as u32 + 1;
+            let n = before + i as u32 + 1;
             let id = SpanId::derived(&[trace, "retry", &step.to_string(), &n.to_string()]);
             let detail = Detail::Retry {
                 what: format!("chat {model}"),
@@ -277,7 +335,7 @@ impl SpanMaker {
         self.emit(made, ids, step, (began_ms, observed.latency_ms), detail);
         let turn = session.turn(step + 1);
         if turn.is_some_and(|t| t.calls.iter().all(|c| c.observed.is_some())) {
-            self.close_step(StepStatus::Complete, at_ms, made);
+            self.close_step(step, StepStatus::Complete, at_ms, made);
         }
     }
 
@@ -303,18 +361,37 @@ impl SpanMaker {
         }
     }
 
-    fn close_step(&mut self, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
-        let Some(run) = &mut self.run else { return };
-        run.step_open = false;
-        if let Some(run) = &self.run {
-            self.step(run, status, at_ms, made);
+    fn is_clients(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|s| s.started.client.is_some())
+    }
+
+    fn close_steps(&mut self, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+        let open = self.run.iter().flat_map(|run| run.open_steps.keys());
+        for step in open.copied().collect::<Vec<u32>>() {
+            self.close_step(step, status, at_ms, made);
         }
     }
 
-    fn step(&self, run: &Run, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
-        let (step, from_ms) = (run.step, run.step_began_ms);
+    fn close_step(&mut self, step: u32, status: StepStatus, at_ms: u64, made: &mut Vec<Span>) {
+        let Some(run) = &mut self.run else { return };
+        let from_ms = run.open_steps.remove(&step).unwrap_or(run.began_ms);
+        if let Some(run) = &self.run {
+            self.step(run, (step, from_ms), status, at_ms, made);
+        }
+    }
+
+    fn step(
+        &self,
+        run: &Run,
+        (step, from_ms): (u32, u64),
+        status: StepStatus,
+        at_ms: u64,
+        made: &mut Vec<Span>,
+    ) {
         let trace = &run.started.trace_id;
-        let first = step + 1 == run.started.at_iteration || step == 0;
+        // What a client calls does not follow from its call before.
+        let first = step + 1 == run.started.at_iteration || step == 0 || self.is_clients();
         let parent = if first {
             root_id(trace)
         } else {
@@ -331,9 +408,7 @@ impl SpanMaker {
             RunOutcome::Error => (Outcome::Error, StepStatus::Failed),
             RunOutcome::Interrupt => (Outcome::Interrupt, StepStatus::Interrupted),
         };
-        if self.run.as_ref().is_some_and(|r| r.step_open) {
-            self.close_step(status, at_ms, made);
-        }
+        self.close_steps(status, at_ms, made);
         let reason = ended.reason.map(|r| r.code().to_owned());
         self.root((outcome, reason, ended.failure), at_ms, made);
     }
@@ -342,7 +417,7 @@ impl SpanMaker {
         let Some(run) = &self.run else { return };
         self.root_of(run, end, at_ms, made);
         if let Some(run) = &mut self.run {
-            run.step_open = false;
+            run.open_steps.clear();
             run.ended = true;
         }
     }

@@ -245,6 +245,7 @@ async fn begun(store: &Arc<MemoryStore>, clock: &Arc<Time>) -> Arc<SessionJourna
         system_prompt: String::new(),
         max_iterations: 5,
         tools: vec![Arc::new(pin())],
+        client: None,
     };
     let journal = SessionJournal::create(opening, started)
         .await

@@ -3,12 +3,16 @@
 mod approvals;
 mod doctor;
 mod export;
+pub(crate) mod front;
+mod key;
 mod manual;
+mod mcp;
 mod parked;
 mod prune;
 mod resume_all;
 mod run;
 mod run_report;
+mod serve;
 mod sessions;
 mod state;
 mod tool;
@@ -22,7 +26,7 @@ use std::sync::Arc;
 use stoplog_model::port::Watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Args, Command};
+use crate::args::{self, Args, Command};
 use crate::config::Config;
 use crate::error::{CliError, Exit};
 
@@ -31,11 +35,29 @@ pub(crate) struct Context {
     config: PathBuf,
     data_dir: Option<PathBuf>,
     pub(crate) json: bool,
+    /// Standard output belongs to a protocol: nothing else is printed to it.
+    pub(crate) quiet_stdout: bool,
     pub(crate) watch: Arc<dyn Watch>,
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Context {
+    /// For a host that is part of another program: it prints nothing.
+    pub(crate) fn embedded(
+        config: PathBuf,
+        watch: Arc<dyn Watch>,
+        shutdown: CancellationToken,
+    ) -> Context {
+        Context {
+            config,
+            data_dir: None,
+            json: true,
+            quiet_stdout: true,
+            watch,
+            shutdown,
+        }
+    }
+
     /// The configuration, with the command line's data directory if it names one.
     pub(crate) fn config(&self) -> Result<Config, CliError> {
         Ok(self.with_data_dir(Config::load(&self.config)?))
@@ -73,6 +95,7 @@ pub(crate) async fn run(
         config: args.config,
         data_dir: args.data_dir,
         json: args.json,
+        quiet_stdout: matches!(args.command, Command::Mcp(args::Mcp { command: None, .. })),
         watch,
         shutdown,
     };
@@ -82,6 +105,9 @@ pub(crate) async fn run(
             Some(id) => run::resume(&context, id, resume.script.as_deref()).await,
             None => resume_all::run(&context, resume).await,
         },
+        Command::Serve(serve) => serve::run(&context, serve).await,
+        Command::Mcp(mcp) => mcp::run(&context, mcp).await,
+        Command::Key(key) => key::run(&context, key),
         Command::Sessions(sessions) => sessions::run(&context, sessions).await,
         Command::Tool(tool) => tool::run(&context, tool).await,
         Command::Approvals(approvals) => approvals::run(&context, approvals).await,

@@ -54,7 +54,7 @@ fn every_mistake_has_file_line_and_cure() {
     check(
         "kind = \"scripted\"",
         "kind = \"script\"",
-        &[":9:8", "\"scripted\" or \"openai\""],
+        &[":9:8", "\"scripted\", \"openai\""],
     );
     check(
         "connect = \"127.0.0.1:8080\"",

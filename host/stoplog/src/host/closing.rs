@@ -1,5 +1,6 @@
-//! The orderly end of a host (requirement 100): five steps, in this order, within the grace.
+//! The orderly end of a host (requirement 100): its steps, in this order, within the grace.
 //!
+//! 0. doors, where clients come in: nothing more is accepted, and streams end;
 //! 1. admission: no session is begun, no step taken; the driver knows by the same token;
 //! 2. calls: those under way are waited for, and each session ends its run in the journal;
 //! 3. sessions: leases are given back;
@@ -80,7 +81,7 @@ pub(crate) enum Left {
 /// The steps, as they are told and watched.
 struct Steps<'a> {
     watch: Arc<dyn Watch>,
-    tell: &'a mut dyn FnMut(Told),
+    tell: &'a mut (dyn FnMut(Told) + Send),
     began: Instant,
 }
 
@@ -117,7 +118,7 @@ impl Crew {
         mut self,
         unbegun: usize,
         grace: Duration,
-        tell: &mut dyn FnMut(Told),
+        tell: &mut (dyn FnMut(Told) + Send),
     ) -> Left {
         if !self.host.shutdown.is_cancelled() {
             let _ = flush(&self.host, Instant::now() + grace).await;
@@ -134,6 +135,12 @@ impl Crew {
         };
 
         let before = self.host.driver.calls();
+        let mut serving = self.serving.take();
+        if serving.is_some() {
+            steps.begin();
+            let said = "closed; nothing more is accepted".to_owned();
+            steps.end("doors", true, said, Vec::new());
+        }
         steps.begin();
         let said = format!("closed; {unbegun} session(s) not begun");
         steps.end("admission", true, said, vec![("not_begun", unbegun as u64)]);
@@ -143,6 +150,13 @@ impl Crew {
         while let Ok(Some(one)) = timeout_at(calls_until, self.join()).await {
             came.push(one);
         }
+        if let Some(serving) = &mut serving {
+            let drained = timeout_at(calls_until, serving.drain()).await;
+            if drained.is_err() {
+                serving.task.abort();
+            }
+        }
+        drop(serving);
         let after = self.host.driver.calls();
         let finished = after.ended.saturating_sub(before.ended);
         let left = after.under_way();
@@ -220,21 +234,13 @@ async fn flush(host: &Host, limit: Instant) -> Result<(), String> {
 
 /// Closes the rows, then lets the lock go. An error says who still has them.
 async fn close_journal(host: Arc<Host>, until: Instant) -> Result<(), String> {
-    let Some(host) = Arc::into_inner(host) else {
-        return Err("left open: sessions are at work".into());
-    };
+    let host = alone(host, until).await;
+    let host = host.ok_or("left open: sessions are at work")?;
     let Journal {
         data, store, sink, ..
     } = host.journal;
-    let mut shared = store;
-    let store = loop {
-        match Arc::try_unwrap(shared) {
-            Ok(store) => break store,
-            Err(_) if Instant::now() >= until => return Err("left open: it is in use".into()),
-            Err(still_shared) => shared = still_shared,
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    };
+    let store = alone(store, until).await;
+    let store = store.ok_or("left open: it is in use")?;
     drop(sink);
     // Closing waits for the writer's thread and for the disk.
     let closing = tokio::task::spawn_blocking(move || drop(store));
@@ -244,5 +250,17 @@ async fn close_journal(host: Arc<Host>, until: Instant) -> Result<(), String> {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("not closed: {error}")),
         Err(_) => Err("not closed in time".into()),
+    }
+}
+
+/// What nobody else has any more. A task that has ended may have it for a moment longer.
+async fn alone<T>(mut shared: Arc<T>, until: Instant) -> Option<T> {
+    loop {
+        match Arc::try_unwrap(shared) {
+            Ok(own) => return Some(own),
+            Err(_) if Instant::now() >= until => return None,
+            Err(still_shared) => shared = still_shared,
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stoplog_model::SessionId;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinHandle, JoinSet};
 
-use super::{Host, Ran, Work};
+use super::{Front, Host, Ran, Work};
 use crate::error::CliError;
 
 /// Sessions at work.
@@ -22,6 +22,24 @@ pub(crate) struct Crew {
     pub(super) at_work: HashMap<Id, SessionId>,
     /// Sessions that ended in the shutdown: given back when the crew is closed.
     pub(super) to_give_back: Vec<Came>,
+    /// The doors by which clients come in, if there are any.
+    pub(super) serving: Option<Serving>,
+}
+
+/// Doors that are open.
+pub(crate) struct Serving {
+    /// What is behind them.
+    pub(crate) front: Arc<Front>,
+    /// Ends when the shutdown is asked for and every client has been answered.
+    pub(crate) task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Waits until every client is answered and every session of a client is given back.
+    pub(super) async fn drain(&mut self) {
+        let _ = (&mut self.task).await;
+        self.front.close().await;
+    }
 }
 
 /// A session that is not at work any more.
@@ -41,7 +59,28 @@ impl Crew {
             tasks: JoinSet::new(),
             at_work: HashMap::new(),
             to_give_back: Vec::new(),
+            serving: None,
         }
+    }
+
+    /// The host that they are at work on.
+    pub(crate) fn host(&self) -> Arc<Host> {
+        self.host.clone()
+    }
+
+    /// Lets clients in beside it. They are let go when the crew is closed.
+    pub(crate) fn serve(&mut self, serving: Serving) {
+        self.serving = Some(serving);
+    }
+
+    /// Whether a session is at work.
+    pub(crate) fn has(&self, session: &SessionId) -> bool {
+        self.at_work.values().any(|at_work| at_work == session)
+    }
+
+    /// Whether nobody is at work.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.at_work.is_empty()
     }
 
     /// Whether another session may begin.

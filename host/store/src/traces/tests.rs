@@ -141,6 +141,7 @@ fn started(session: &str) -> SessionStarted {
         system_prompt: String::new(),
         max_iterations: 20,
         tools: vec![Arc::new(pin)],
+        client: None,
     }
 }
 

@@ -30,8 +30,8 @@ impl SpanMaker {
                 false => (Fate::Lies, StepStatus::Crashed, Outcome::Crashed),
             };
             self.open_calls(fate, &mut open);
-            if run.step_open {
-                self.step(run, status, self.last_at_ms, &mut open);
+            for (step, from_ms) in &run.open_steps {
+                self.step(run, (*step, *from_ms), status, self.last_at_ms, &mut open);
             }
             self.root_of(run, (outcome, None, None), self.last_at_ms, &mut open);
         }
@@ -67,7 +67,7 @@ impl SpanMaker {
         open
     }
 
-    /// Calls of the present step that have begun, and have not ended.
+    /// Calls of the present steps that have begun, and have not ended.
     pub(super) fn open_calls(&self, fate: Fate, made: &mut Vec<Span>) {
         let (Some(session), Some(run)) = (&self.session, &self.run) else {
             return;
@@ -76,15 +76,17 @@ impl SpanMaker {
             let open = call.observed.is_none() && call.started_at_ms.is_some();
             // One that is parked waits for a person; of a run that died it is told all the same.
             let waits = call.parked.is_some() && fate != Fate::Died;
-            if !open || waits || position.step_index() != run.step {
+            let step = position.step_index();
+            let is_now = step == run.step || run.open_steps.contains_key(&step);
+            if !open || waits || !is_now {
                 continue;
             }
             let from_ms = call.started_at_ms.unwrap_or(run.began_ms);
             let trace = &run.started.trace_id;
-            let ids = (tool_id(trace, position), Some(step_id(trace, run.step)));
+            let ids = (tool_id(trace, position), Some(step_id(trace, step)));
             let latency_ms = self.last_at_ms.saturating_sub(from_ms);
             let detail = detail::open_call(session, call, fate == Fate::Runs);
-            self.emit(made, ids, run.step, (from_ms, latency_ms), detail);
+            self.emit(made, ids, step, (from_ms, latency_ms), detail);
         }
     }
 }

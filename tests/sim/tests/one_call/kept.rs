@@ -307,7 +307,8 @@ async fn a_probe_looks_and_does_not_write() {
         probed: Mutex::default(),
     });
     let scene = Scene::of(store, script.clone(), ("", 0), true).await;
-    scene.dispatch(AT).await;
+    let called = scene.dispatch(AT).await;
+    assert!(matches!(called, Dispatched::Observed(_)), "{called:?}");
     scene
         .dispatcher
         .confirm(&scene.journal, AT)

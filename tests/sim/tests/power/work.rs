@@ -261,6 +261,7 @@ fn started(name: &str) -> SessionStarted {
         system_prompt: String::new(),
         max_iterations: 1000,
         tools: vec![],
+        client: None,
     }
 }
 
@@ -357,5 +358,6 @@ fn observed(session: &str, position: Position, answer_bytes: usize) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: vec![],
+        state: Vec::new(),
     })
 }
