@@ -334,6 +334,8 @@ impl World {
             .env_remove("STOPLOG_STOP_AT")
             .env_remove("STOPLOG_PRUNE")
             .env("STOPLOG_WATCH_DIR", self.data_dir())
+            // Compiled code is kept beside the guests: never in the home of whoever runs this.
+            .env("XDG_CACHE_HOME", Path::new(GUESTS_DIR).join("cache"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

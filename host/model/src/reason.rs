@@ -64,6 +64,8 @@ reasons! {
     ProjectNotFound "project_not_found" "go into the folder of a tool, name one, or make one with `stoplog tool new`";
     /// The folder of a new project has something in it.
     ProjectExists "project_exists" "take another name, or an empty folder";
+    /// A tool cannot have this name in this language.
+    ToolNameReserved "tool_name_reserved" "take another name, such as one of two words";
     /// There is no template for this language and class.
     TemplateMissing "template_missing" "take a language and a class that the message lists";
     /// A command of the project's build failed.

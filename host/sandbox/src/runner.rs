@@ -38,6 +38,9 @@ pub struct Settings {
     /// Where compiled code is kept: a directory for the host's user alone, not within reach of
     /// tenants. `None` compiles in memory.
     pub cache_dir: Option<PathBuf>,
+    /// Another such directory of the same user's, to be read from: what is there is checked in the same
+    /// way, and kept in the first one. Not used if it is not there, or belongs to somebody else.
+    pub also: Option<PathBuf>,
 }
 
 /// Why there is no sandbox.
@@ -77,7 +80,7 @@ impl Sandbox {
     pub fn new(settings: Settings) -> Result<Sandbox, SandboxError> {
         let failed = |e: wasmtime::Error| SandboxError::Engine(format!("{e:#}"));
         let (engine, allocation) = engine::build().map_err(failed)?;
-        let cache = Cache::open(settings.cache_dir.clone(), &engine)
+        let cache = Cache::open(settings.cache_dir.clone(), settings.also, &engine)
             .map_err(|e| SandboxError::CacheDir(settings.cache_dir.unwrap_or_default(), e))?;
         let of = |class| linker::of_class(&engine, class).map_err(failed);
         let linkers = [

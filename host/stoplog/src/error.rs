@@ -75,8 +75,9 @@ impl CliError {
                 ConfigNotFound | ConfigInvalid | LockInvalid | ToolNotComponent | ToolClassUnclear
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
                 | ToolChanged | ToolMissing | ToolClassNotAccepted | ToolDeclined | ToolNotAdded
-                | ToolNotBuilt | ProjectNotFound | ProjectExists | TemplateMissing | SecretExposed
-                | CaseInvalid | TemplateInvalid | ListenFailed | ClientConfigInvalid | KeyNotFound,
+                | ToolNotBuilt | ProjectNotFound | ProjectExists | ToolNameReserved
+                | TemplateMissing | SecretExposed | CaseInvalid | TemplateInvalid | ListenFailed
+                | ClientConfigInvalid | KeyNotFound,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt

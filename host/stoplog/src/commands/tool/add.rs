@@ -49,7 +49,7 @@ pub(super) async fn run(context: &Context, args: Add) -> Result<Exit, CliError> 
         accept(target.component(), inspection.class, args.accept_class)?;
     }
     let data = DataDir::unlocked(&config.data_dir)?;
-    let sandbox = host::sandbox(&data)?;
+    let sandbox = host::adding_sandbox(&data)?;
     let (inspection, contract) = examine(&sandbox, target.component(), &bytes).await?;
     let lock = Lock::load(&config.lock)?;
     let mut locked = Locked::new(&inspection, &contract);

@@ -6,18 +6,18 @@ use std::path::Path;
 use serde_json::json;
 use stoplog_model::Contract;
 use stoplog_policy::claims;
-use stoplog_sandbox::{Inspection, Sandbox, Settings, inspect};
+use stoplog_sandbox::{Inspection, inspect};
 
 use super::{Context, Target, at, examine, words};
 use crate::error::{CliError, Exit};
+use crate::host;
 use crate::output;
 
 pub(super) async fn run(context: &Context, path: Option<&Path>) -> Result<Exit, CliError> {
     let target = Target::of(path)?;
     let (file, bytes) = (target.component(), target.read()?);
     inspect(&bytes).map_err(|e| at(file, e.into()))?;
-    let sandbox =
-        Sandbox::new(Settings::default()).map_err(|e| CliError::internal(e.to_string()))?;
+    let sandbox = host::authors_sandbox()?;
     let (inspection, contract) = examine(&sandbox, file, &bytes).await?;
     if context.json {
         let imports: Vec<_> = inspection
