@@ -145,6 +145,29 @@ fn the_javascript_templates_run() -> anyhow::Result<()> {
     templates_run(Lang::Js)
 }
 
+/// The template of class 2, on its own cases: killed everywhere, taken back, and done again.
+fn what_can_be_undone_runs(lang: Lang) -> anyhow::Result<()> {
+    let name = format!("hold_{}", lang.word());
+    let made = project::make(lang, "reversible", &name, &|_, text| text.to_owned())?;
+    let scene = Scene::new(&[])?;
+    let report = scene.crash_tested(&made, lang)?;
+    let undone = report["sections"].as_array().into_iter().flatten();
+    let mut checks = undone.flat_map(|s| s["checks"].as_array().into_iter().flatten());
+    let is_undone = checks.any(|c| c["id"].as_str().is_some_and(|id| id.ends_with("/undo")));
+    ensure!(is_undone, "{report:#}");
+    Ok(())
+}
+
+#[test]
+fn the_python_template_of_what_can_be_undone_runs() -> anyhow::Result<()> {
+    what_can_be_undone_runs(Lang::Python)
+}
+
+#[test]
+fn the_javascript_template_of_what_can_be_undone_runs() -> anyhow::Result<()> {
+    what_can_be_undone_runs(Lang::Js)
+}
+
 /// Killed behind the first and behind the second POST of a client that knows no permits: each is
 /// done once, under a key of its own that no rerun changes. Its probe may not post. And what it read
 /// from its state is what it reads again, so each call is counted once.
