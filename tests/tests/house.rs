@@ -150,6 +150,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "stoplog-journal",
             "stoplog-egress",
             "stoplog-telemetry",
+            "stoplog-query",
             "stoplog-sandbox",
             "stoplog-llm",
             "stoplog-store",
@@ -182,6 +183,8 @@ const OWNERS: &[(&str, &[&str])] = &[
         "clap",
         &["stoplog", "nimbus-pay", "stoplog-tests", "stoplog-bench"],
     ),
+    // One form of an answer.
+    ("csv", &["stoplog-query"]),
     // Configuration, templates, and tables of prices.
     (
         "toml",

@@ -159,7 +159,7 @@ fn a_call_that_ends_within_the_grace_is_finished() -> anyhow::Result<()> {
 fn a_call_that_takes_longer_than_the_grace_is_left_and_recovered() -> anyhow::Result<()> {
     for (tool, code) in [("keyed", 0), ("probed", 0), ("neither", 3)] {
         let world = world(tool, 1)?;
-        world.write_config("[shutdown]\ngrace_seconds = 1\n")?;
+        world.write_config("[shutdown]\ngrace_seconds = 4\n")?;
         let began = Instant::now();
         let stopped = stopped_in_a_call(&world, FOR_EVER_MS, "TERM")?;
         ensure!(stopped.code == Some(0), "{stopped:?}");

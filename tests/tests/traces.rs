@@ -101,6 +101,53 @@ fn beside_a_running_host_a_look_shows_what_runs() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A kill, wherever it hits, brings into the traces what a resume brings with it, and nothing else
+/// (requirement 21).
+#[test]
+fn beside_a_clean_run_a_killed_one_differs_by_its_resume_alone() -> anyhow::Result<()> {
+    let world = World::new(bins!(), &["lookup", "keyed"])?;
+    world.script(&[&[("lookup", "v"), ("lookup", "w")], &[("keyed", "x")]])?;
+    let run = |session: &'static str, tenant: &'static str| {
+        ["run", "--tenant", tenant, "--session", session, "do it"]
+    };
+    ensure!(world.host(&run("clean", "rehearsal"))?.code == Some(0));
+    let stages = [
+        "turn_taken:after:1",
+        "observation_durable:before:1",
+        "observation_durable:after:1",
+        "turn_taken:after:2",
+        "intent_durable:before:1",
+        "intent_durable:after:1",
+        "request_sent:after:1",
+        "outcome_settled:after:1",
+        "observation_durable:before:3",
+        "observation_durable:after:3",
+        "turn_taken:before:3",
+    ];
+    for (n, at) in stages.into_iter().enumerate() {
+        // A tenant for each: an act is done once for a tenant, whichever session asks for it.
+        let names = [format!("killed_{n}"), format!("tenant_{n}")].map(String::leak);
+        let [session, tenant] = names;
+        world.host_dies(&run(session, tenant), at)?;
+        ensure!(world.host(&["resume", session])?.code == Some(0), "{at}");
+        let told = world.host(&["trace", "diff", "clean", session])?;
+        ensure!(told.json["differences"] == json!([]), "{at}: {told:?}");
+        ensure!(told.code == Some(0), "{at}: {told:?}");
+        let same = json!({"call": 3, "cost": 1, "end": 1, "turn": 3});
+        ensure!(told.json["same"] == same, "{at}: {told:?}");
+        let resume = told.json["resume"].to_string();
+        ensure!(resume.contains("the host died in run 1"), "{at}: {resume}");
+        ensure!(resume.contains("run 2 went on with"), "{at}: {resume}");
+    }
+    // What was done otherwise is not taken for a resume.
+    world.script(&[&[("lookup", "v"), ("lookup", "w")], &[("keyed", "z")]])?;
+    ensure!(world.host(&run("other", "acme"))?.code == Some(0));
+    let told = world.host(&["trace", "diff", "clean", "other"])?;
+    ensure!(told.code == Some(1), "{told:?}");
+    ensure!(told.json["resume"] == json!([]), "{told:?}");
+    Ok(())
+}
+
 /// A call that waits for a person is shown, and so is the question.
 #[test]
 fn what_waits_for_a_person_is_shown() -> anyhow::Result<()> {

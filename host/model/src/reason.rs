@@ -171,6 +171,12 @@ reasons! {
     TracesUnusable "traces_unusable" "free the disk, or delete traces.db* with no host running: the journal brings it back";
     /// A newer version of stoplog made the trace store.
     TracesNewer "traces_newer" "use the version of stoplog that made it, or delete traces.db* with no host running";
+    /// What people said of sessions cannot be read or written now.
+    LabelsUnusable "labels_unusable" "free the disk or correct the rights; labels.db is in no backup but yours";
+    /// The question cannot be asked.
+    QuestionInvalid "question_invalid" "correct what the message names; docs/questions.md has what can be asked";
+    /// The question takes too long, or its answer is too large.
+    QuestionTooLarge "question_too_large" "ask for a shorter time with --since, for fewer rows or groups, or raise --timeout";
 
     /// An exported file is not as it was exported.
     ExportBroken "export_broken" "get the file again from where it was made, or export the session anew";

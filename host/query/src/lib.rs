@@ -1,11 +1,28 @@
-//! On-call questions, answered from the journal alone: nothing here writes.
+//! On-call questions, answered from the journal and from the trace store: nothing here writes.
 //!
-//! * [`tree`] prints the traces of a session.
+//! * [`question`] asks for spans, one by one or in groups; [`slowest`] and [`cost`] are two of their
+//!   own; [`table`] is what they are answered with.
+//! * [`tree`] prints the traces of a session; [`story`] is what they tell, [`explain`] says it in
+//!   sentences, [`mod@diff`] compares two.
+//! * [`evals`] makes candidates for evaluation of ended sessions, [`incident`] a folder of evidence, in
+//!   which [`redacted`] has the journal as far as others may see it.
 //! * [`waiting`] lists what waits for a person: approvals and parked calls.
 //! * [`verify`] says whether a session is what was written.
 //! * [`export`] makes a file of a session that can be checked without the journal.
 
+pub mod cost;
+pub mod diff;
+pub mod evals;
+pub mod explain;
 pub mod export;
+pub mod incident;
+pub mod question;
+pub mod redacted;
+pub mod slowest;
+pub mod story;
+pub mod table;
+#[cfg(test)]
+mod testkit;
 pub mod tree;
 pub mod verify;
 pub mod waiting;

@@ -94,10 +94,21 @@ fn describe(span: &Span) -> String {
                 word(status)
             )
         }
-        Detail::LlmCall(call) => format!(
-            "llm_call {}  {} in, {} out  ${}  {ms} ms",
-            call.model_id, call.input_tokens, call.output_tokens, call.cost_usd_micros
-        ),
+        Detail::LlmCall(call) => {
+            let mut line = format!(
+                "llm_call {}  {} in, {} out  ${}  {ms} ms",
+                call.model_id, call.input_tokens, call.output_tokens, call.cost_usd_micros
+            );
+            if let Some(failure) = call.failure {
+                let _ = write!(
+                    line,
+                    "  {}, of no use: {}",
+                    call.finish_reason_raw,
+                    failure.as_str()
+                );
+            }
+            line
+        }
         Detail::ToolCall(call) => {
             let status = word(call.result_status);
             let mut line = format!(

@@ -9,8 +9,15 @@ use stoplog_model::{ApprovalId, SessionId, Tenant, ToolName};
 use crate::config::parse_age;
 
 mod front;
+mod moment;
+mod question;
 mod tool;
 pub(crate) use front::{Client, Install, KeyCommand, Mcp, McpCommand, Role, Serve};
+pub(crate) use moment::Moment;
+pub(crate) use question::{
+    Cost, Eval, EvalExport, EvalLabel, Feedback, Incident, Listed, Outcome, Slowest, SortBy, Sql,
+    Which,
+};
 pub(crate) use tool::{
     AcceptClass, Add, Format, New, ProjectClass, Run as RunTool, Tool, ToolFrom, ToolTest,
 };
@@ -85,16 +92,30 @@ pub(crate) enum Command {
     /// Calls that wait for a person because nobody knows whether they were done.
     #[command(subcommand)]
     Parked(Parked),
-    /// One trace.
+    /// One trace, or one session: shown, explained, compared.
     #[command(subcommand)]
     Trace(Trace),
-    /// All traces: the trace store, traces.db in the data directory.
-    #[command(subcommand)]
+    /// All traces: which were slow, which failed, which were dear, and in which group.
+    ///
+    /// Without --group-by it lists spans: runs, or calls of tools where a question is about tools, or
+    /// turns of the model where it is about models; --kind says otherwise. docs/questions.md has every
+    /// column.
     Traces(Traces),
+    /// Ask the trace store in SQL: one SELECT over the views that docs/questions.md explains. Nothing is
+    /// written. Without a statement it prints the views and their columns.
+    Sql(Sql),
+    /// What was paid: for models, attempts that failed among it. Days are those of UTC.
+    Cost(Cost),
+    /// Sessions as candidates for evaluation, and what people say of them.
+    #[command(subcommand)]
+    Eval(Eval),
+    /// Evidence of one run, as a folder.
+    #[command(subcommand)]
+    Incident(Incident),
     /// What tools keep between their calls, for each tenant apart.
     #[command(subcommand)]
     State(State),
-    /// Check that the journal, or an exported file, is what was written: chain, fold, and all that
+    /// Check that the journal, or what was exported, is what was written: chain, fold, and all that
     /// is derived. Looks only, takes no lock, and changes nothing.
     Verify(Verify),
     /// Write a session to a file that `verify` can check without the journal. The file holds raw
@@ -187,7 +208,7 @@ pub(crate) struct Verify {
     /// Only this session; prints its last link, to be kept elsewhere.
     #[arg(long, conflicts_with = "file")]
     pub(crate) session: Option<SessionId>,
-    /// An exported file, instead of the journal.
+    /// An exported file, or a folder of `incident export`, instead of the journal.
     pub(crate) file: Option<PathBuf>,
 }
 
@@ -336,8 +357,17 @@ pub(crate) enum ResolveAs {
     Abandon,
 }
 
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Traces {
+    #[command(subcommand)]
+    pub(crate) command: Option<TracesCommand>,
+    #[command(flatten)]
+    pub(crate) listed: Listed,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum Traces {
+pub(crate) enum TracesCommand {
     /// Make the trace store anew from the journal, beside a running host too. Spans of sessions
     /// that the journal has no more are kept.
     Rebuild,
@@ -350,4 +380,19 @@ pub(crate) enum Trace {
         /// Session id or trace id.
         what: String,
     },
+    /// Tell in plain sentences what the agent did, from spans alone.
+    Explain {
+        /// Session id or trace id.
+        what: String,
+    },
+    /// Compare two sessions, such as a clean one and one that was killed and resumed. What a resume
+    /// brings with it is told apart from what differs beyond that; exit code 1 if something does.
+    Diff {
+        /// Session id or trace id. Of a trace, everything of its session up to it.
+        clean: String,
+        /// The other.
+        resumed: String,
+    },
+    /// What took longest: the model, a tool, or a person?
+    Slowest(Slowest),
 }

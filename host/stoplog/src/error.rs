@@ -12,7 +12,7 @@ pub enum Exit {
     Ok = 0,
     /// The run ended with an error, or the command failed.
     Failed = 1,
-    /// The command line is wrong.
+    /// The command line is wrong, or the question that it asks.
     Usage = 2,
     /// The run waits for a person: an approval, or a parked call.
     Waiting = 3,
@@ -81,9 +81,10 @@ impl CliError {
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt
-                | JournalNewer | JournalNotDurable | TracesUnusable | TracesNewer | ExportBroken
-                | SessionNotFound | SessionExists | SessionEnded | StateNotFound,
+                | JournalNewer | JournalNotDurable | TracesUnusable | TracesNewer | LabelsUnusable
+                | ExportBroken | SessionNotFound | SessionExists | SessionEnded | StateNotFound,
             ) => Exit::Journal,
+            Some(QuestionInvalid) => Exit::Usage,
             _ => Exit::Failed,
         }
     }

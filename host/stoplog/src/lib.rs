@@ -13,6 +13,7 @@ mod commands;
 pub mod config;
 pub mod embed;
 mod error;
+mod files;
 mod host;
 mod lock;
 mod output;

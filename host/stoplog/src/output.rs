@@ -15,6 +15,12 @@ pub(crate) fn line(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout(), "{}", make_readable(text.as_ref()));
 }
 
+/// Prints a text as it is: for machines.
+pub(crate) fn text(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// Prints a JSON value, indented.
 pub(crate) fn json(value: &Value) {
     use std::io::Write;

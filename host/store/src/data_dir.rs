@@ -106,6 +106,11 @@ impl DataDir {
         self.path.join("traces.db")
     }
 
+    /// What people said of sessions.
+    pub fn labels(&self) -> PathBuf {
+        self.path.join("labels.db")
+    }
+
     /// The spans' file.
     pub fn spans(&self) -> PathBuf {
         self.path.join("spans.jsonl")

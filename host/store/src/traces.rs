@@ -4,15 +4,19 @@
 //! * everything in it comes from the journal, so it is never synced for a commit: a power cut may
 //!   take the last steps of the projection, which are then taken again;
 //! * any process may write, one at a time: a step looks in its own transaction where the store is;
+//! * what people ask goes through the views, and through nothing else;
 //! * an older version is brought up to date from the lines that it has, and made anew behind that; a
 //!   newer one is left alone.
 //!
 //! What may go wrong: the file is damaged. [`TraceDb::open`] says so, and [`TraceDb::discard`]
 //! deletes it, for whoever has the data directory to itself.
 
+mod ask;
 mod old;
 mod read;
 mod write;
+
+pub use ask::VIEW_NAMES;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,12 +25,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use stoplog_telemetry::{
-    Advance, BrokenSession, Finished, OpenRun, Progress, Scope, TraceError, TraceStore,
+    Advance, Answer, AnswerBounds, Ask, AskError, BrokenSession, Finished, OpenRun, Progress,
+    Scope, Statement, TraceError, TraceStore,
 };
 
 /// Version of the tables. It goes up when a column is made another way, so that an old file does
 /// not answer differently from a new one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How long a writer waits for another process's step, milliseconds.
 const BUSY_TIMEOUT_MS: u64 = 5000;
@@ -38,6 +43,13 @@ const LOG_SIZE_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 const READERS: usize = 4;
 
 const SCHEMA: &str = include_str!("traces/schema.sql");
+const VIEWS: &str = include_str!("traces/views.sql");
+
+/// Makes tables, indices and views, where there are none.
+fn make_tables(c: &Connection) -> rusqlite::Result<()> {
+    c.execute_batch(SCHEMA)?;
+    c.execute_batch(VIEWS)
+}
 
 /// A trace store in one SQLite file.
 pub struct TraceDb {
@@ -157,7 +169,7 @@ fn prepare(c: &mut Connection) -> rusqlite::Result<Result<(), TraceError>> {
         )
         .optional()?;
     if is_there.is_none() {
-        transaction.execute_batch(SCHEMA)?;
+        make_tables(&transaction)?;
         transaction.commit()?;
         return Ok(Ok(()));
     }
@@ -245,6 +257,18 @@ impl TraceStore for TraceDb {
 
     async fn prune(&self, before_ms: u64, limit: u32) -> Result<u64, TraceError> {
         self.write(move |c| write::prune(c, before_ms, limit)).await
+    }
+}
+
+#[async_trait]
+impl Ask for TraceDb {
+    async fn ask(&self, statement: Statement, bounds: AnswerBounds) -> Result<Answer, AskError> {
+        let path = self.path.clone();
+        let work = move || ask::ask(&path, &statement, bounds);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(e) => Err(TraceError::Unusable(format!("the reader ended: {e}")).into()),
+        }
     }
 }
 

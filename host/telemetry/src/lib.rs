@@ -5,11 +5,13 @@
 //!   give the same spans with the same ids, so whatever holds spans can be rebuilt.
 //! * [`Projector`] follows the journal and fills a [`TraceStore`], which people ask; what is not
 //!   over yet is in there too, and is never a success.
+//! * [`Ask`] is how people's questions reach it: SQL over documented views, bounded.
 //! * [`JsonlSink`] writes them as lines with the literal field names of requirements 28 to 34.
 //!
 //! Redaction happens when a span is made (requirement 60): what `x-disclosure` hides never
 //! reaches a sink. A call whose host died has a span too: the next run makes it.
 
+mod ask;
 mod jsonl;
 mod maker;
 mod makers;
@@ -18,6 +20,7 @@ mod row;
 mod span;
 mod traces;
 
+pub use ask::{Answer, AnswerBounds, Ask, AskError, Cell, Statement};
 pub use jsonl::JsonlSink;
 pub use maker::{SpanMaker, spans};
 pub use projector::{Bounds, ProjectError, Projector, Stepped};

@@ -51,7 +51,7 @@ pub struct SpanRow {
     pub disposition: Option<String>,
     /// The key that the call's effects carried.
     pub idempotency_key: Option<String>,
-    /// Of a model call: the model that was asked for.
+    /// Of a model call, and of an attempt at one that failed: the model that was asked for.
     pub model_id: Option<String>,
     /// The model that answered.
     pub model_version: Option<String>,
@@ -72,8 +72,10 @@ pub struct SpanRow {
     /// Version of the price table; None where the price came from elsewhere.
     pub price_version: Option<String>,
     /// What was paid for this span alone, micro-dollars: of model calls and failed attempts. So the
-    /// sum over all spans is what was paid; the root repeats its trace's sum in its line alone.
+    /// sum over all spans is what was paid; the root has its trace's sum in a field of its own.
     pub cost_usd_micros: u64,
+    /// Of the root: what its whole run cost, micro-dollars. Never part of a sum over spans.
+    pub run_cost_usd_micros: Option<u64>,
     /// Of a question: what was decided.
     pub decision: Option<&'static str>,
     /// Of a question: who decided.
@@ -140,9 +142,11 @@ impl SpanRow {
                 self.disposition = Some(call.disposition.clone());
                 self.idempotency_key = Some(call.idempotency_key.clone());
             }
-            Detail::Retry { error, .. } => {
+            Detail::Retry { what, error, .. } => {
                 self.status = "error";
                 self.error_code = Some(error.clone());
+                // An attempt at a model is named `chat MODEL`; what it cost is that model's.
+                self.model_id = what.strip_prefix("chat ").map(str::to_owned);
             }
             Detail::HitlApproval {
                 tool_name,
@@ -166,8 +170,10 @@ impl SpanRow {
                 reason,
                 failure,
                 resumed_from,
+                cost_total_micros,
                 ..
             } => {
+                self.run_cost_usd_micros = Some(cost_total_micros.0);
                 self.status = outcome_word(*outcome);
                 self.outcome = Some(self.status);
                 self.error_code.clone_from(reason);

@@ -19,6 +19,7 @@
 //! | `throughput` | `calls.rs` | 64 and 256 sessions through the driver | the same |
 //! | `spans` | `calls.rs` | a host with the sink of spans | the same host without |
 //! | `projection` | `projection.rs` | events to rows of the trace store | the host that makes them |
+//! | `questions` | `questions.rs` | a question over a million spans | SQL by hand, indexed for it |
 //! | `class0` | `pure.rs` | one dispatch on the memory store | bare wasmtime |
 //! | `bytes` | `calls.rs` | `write_bytes` of the process | none |
 //! | `resume` | `history.rs` | 10,000 events | 10 events |
@@ -41,10 +42,12 @@ mod paced;
 mod projection;
 mod prune;
 mod pure;
+mod questions;
 mod report;
 mod rounds;
 mod rows;
 mod tools;
+mod traffic;
 mod wal;
 
 use std::io::Write;
@@ -63,7 +66,7 @@ use crate::report::Measure;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What is measured when nothing is named: all but pruning and the soak, which take long.
+/// What is measured when nothing is named: all but pruning, questions and the soak, which take long.
 const ALL: [&str; 12] = [
     "commits",
     "serial",
@@ -219,6 +222,7 @@ async fn measure(bench: &Bench, name: &str) -> anyhow::Result<Vec<Measure>> {
         "throughput" => calls::throughput(bench).await,
         "spans" => calls::spans(bench).await,
         "projection" => projection::projection(bench).await,
+        "questions" => questions::questions_at_size(bench).await,
         "class0" => pure::class0(bench).await,
         "bytes" => calls::bytes(bench).await,
         "resume" => history::resume(bench).await,
@@ -229,7 +233,9 @@ async fn measure(bench: &Bench, name: &str) -> anyhow::Result<Vec<Measure>> {
         "prune" => prune::prune(bench).await,
         "memory-soak" => memory::soak(bench),
         other => {
-            anyhow::bail!("there is no measure {other}; there are {ALL:?}, prune and memory-soak")
+            anyhow::bail!(
+                "there is no measure {other}; there are {ALL:?}, questions, prune and memory-soak"
+            )
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::report::{Goal, Measure, short};
 use crate::tools::Kind;
-use crate::{Bench, calls, machine};
+use crate::{Bench, calls, machine, questions};
 
 /// The hidden subcommand of a scenario.
 pub(crate) const SUBCOMMAND: &str = "memory-of";
@@ -37,6 +37,9 @@ fn resident_mib() -> f64 {
 
 /// Runs one scenario in this process.
 pub(crate) async fn scenario(bench: &Bench, name: &str) -> anyhow::Result<Value> {
+    if name == "questions" {
+        return questions::ask_all(bench).await;
+    }
     let before = resident_mib();
     let samples = match name {
         "idle" => {
@@ -113,7 +116,7 @@ async fn busy(
 }
 
 /// Runs a scenario in a child.
-fn child(bench: &Bench, name: &str) -> anyhow::Result<Value> {
+pub(crate) fn child(bench: &Bench, name: &str) -> anyhow::Result<Value> {
     let output = Command::new(std::env::current_exe()?)
         .arg("--data")
         .arg(&bench.data)

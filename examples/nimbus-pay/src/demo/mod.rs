@@ -1,4 +1,5 @@
-//! The demo: two customers, one `kill -9`, and one refund each.
+//! The demo: three customers, one `kill -9`, one refund for each who gets one, and the questions of the
+//! people on call.
 //!
 //! Everything that it does is a command of the host, run as a process of its own and printed
 //! before its output, so that a reader can do it again by hand. Whatever does not come out as
@@ -22,12 +23,17 @@ use query::{Intent, Journal, Run};
 
 /// The host did what it was told.
 const EXIT_DONE: i32 = 0;
+/// The run ended with an error.
+const EXIT_FAILED: i32 = 1;
 /// The run waits for a person.
 const EXIT_WAITS: i32 = 3;
 
 const PRIYA: &str = "Order 448100 came five days late. I want my money back. (priya@example.com)";
 const SURESH: &str =
     "My laptop, order 448200, came nine days late. I want my money back. (suresh@example.com)";
+const FARHAN: &str = "My desk lamp, order 441800, came two days late. (farhan@example.com)";
+/// Who decides about large refunds.
+const FINANCE: &str = "Meera, finance lead";
 /// The key of the refund that must not be paid twice: `refund_{order_id}_{reason}`.
 const KEY: &str = "refund_448200_delay";
 /// The iteration of Suresh's refund, from 1: customer, orders, policy, refund.
@@ -54,7 +60,10 @@ pub fn play(dir: Option<&Path>) -> anyhow::Result<()> {
 
     add_tools(&host)?;
     priya(&host)?;
+    farhan(&host)?;
+    rehearsal(&folder, &host)?;
     suresh(&folder, &host, &backend)?;
+    questions(&host)?;
     account(&folder, &host, &backend)
 }
 
@@ -75,10 +84,46 @@ fn add_tools(host: &Host) -> anyhow::Result<()> {
 fn priya(host: &Host) -> anyhow::Result<()> {
     heading("Priya: Rs 6,400, below the limit, so nobody is asked")?;
     host.run(
-        &run("priya", "sess_88", &host.script("priya"), PRIYA),
+        &run("acme", "priya", "sess_88", &host.script("priya"), PRIYA),
         EXIT_DONE,
     )?;
     host.run(&["trace", "show", "sess_88"], EXIT_DONE)?;
+    Ok(())
+}
+
+fn farhan(host: &Host) -> anyhow::Result<()> {
+    heading("Farhan: the model turns two digits round, and says that it paid what was declined")?;
+    let script = host.script("farhan");
+    let run = run("initech", "farhan", "sess_farhan", &script, FARHAN);
+    host.run(&run, EXIT_FAILED)?;
+    say("No call did what the answer claims, so nobody was told it.")
+}
+
+/// Suresh's case without a kill, for comparing: at a copy of the backend, so that no money moves.
+fn rehearsal(folder: &Folder, host: &Host) -> anyhow::Result<()> {
+    heading("A rehearsal of the next case, undisturbed, at a copy of the backend")?;
+    let copy = Backend::start_copy(folder, "rehearsal")?;
+    let host = host.at(&copy, "rehearsal.toml")?;
+    let script = host.script("suresh");
+    let session = "sess_suresh_clean";
+    host.run(
+        &run("rehearsal", "suresh", session, &script, SURESH),
+        EXIT_WAITS,
+    )?;
+    approve(&host)?;
+    host.run(&["resume", session, "--script", &script], EXIT_DONE)?;
+    Ok(())
+}
+
+/// Says yes to the one question that waits.
+fn approve(host: &Host) -> anyhow::Result<()> {
+    let listed = host.run(&["approvals", "list", "--json"], EXIT_DONE)?;
+    let approval = only_approval(&listed)?;
+    host.run(&["approvals", "show", &approval], EXIT_DONE)?;
+    host.run(
+        &["approvals", "approve", &approval, "--by", FINANCE],
+        EXIT_DONE,
+    )?;
     Ok(())
 }
 
@@ -87,14 +132,13 @@ fn suresh(folder: &Folder, host: &Host, backend: &Backend) -> anyhow::Result<()>
     let resume = ["resume", "sess_suresh", "--script", &script];
 
     heading("Suresh: Rs 72,000, above the limit, so the run waits for a person")?;
-    host.run(&run("suresh", "sess_suresh", &script, SURESH), EXIT_WAITS)?;
+    host.run(
+        &run("initech", "suresh", "sess_suresh", &script, SURESH),
+        EXIT_WAITS,
+    )?;
 
     heading("The finance lead reads what would be done, and approves")?;
-    let listed = host.run(&["approvals", "list", "--json"], EXIT_DONE)?;
-    let approval = only_approval(&listed)?;
-    host.run(&["approvals", "show", &approval], EXIT_DONE)?;
-    let by = "Meera, finance lead";
-    host.run(&["approvals", "approve", &approval, "--by", by], EXIT_DONE)?;
+    approve(host)?;
 
     heading("The worst moment: the money has left, the answer has not come, kill -9")?;
     say("The backend is told to do the next refund and to keep its answer to itself.")?;
@@ -129,6 +173,42 @@ fn suresh(folder: &Folder, host: &Host, backend: &Backend) -> anyhow::Result<()>
     host.run(&resume, EXIT_DONE)?;
     host.run(&["trace", "show", "sess_suresh"], EXIT_DONE)?;
     Ok(())
+}
+
+/// What the people on call ask, of all of it.
+fn questions(host: &Host) -> anyhow::Result<()> {
+    heading("Three in the morning: questions")?;
+    let csv = host.file("cost-summary.csv");
+    let evals = host.file("eval_candidates.jsonl");
+    for question in [
+        &[
+            "traces",
+            "--tenant",
+            "acme",
+            "--since",
+            "1h",
+            "--sort-by",
+            "latency",
+        ][..],
+        &[
+            "traces",
+            "--tool",
+            "issue_refund",
+            "--status",
+            "error",
+            "--since",
+            "24h",
+        ],
+        &["traces", "--group-by", "model_version"],
+        &["traces", "--group-by", "prompt_version_hash"],
+        &["cost", "--by", "tenant,feature,day", "--csv", &csv],
+        &["trace", "explain", "sess_suresh"],
+        &["trace", "diff", "sess_suresh_clean", "sess_suresh"],
+        &["eval", "export", "--out", &evals],
+    ] {
+        host.run(question, EXIT_DONE)?;
+    }
+    say("The kill has left no other trace than that: the diff would have failed.")
 }
 
 /// The last word has the backend, which counts what it really did.
@@ -173,9 +253,9 @@ fn account(folder: &Folder, host: &Host, backend: &Backend) -> anyhow::Result<()
     let all = &counted["refunds"]["executed"];
     ensure!(
         *all == 2,
-        "the backend paid {all} refunds for two customers: one each was promised"
+        "the backend paid {all} refunds: one for Priya and one for Suresh were promised"
     );
-    say("Both customers got one refund each.")?;
+    say("Priya and Suresh got one refund each, Farhan none.")?;
     say(&format!("Everything lies in {}:", folder.path().display()))?;
     say("  data/  the host's journal and traces    backend.db  the backend's ledger")?;
     say(&format!("To look around: {} --help", host.stands_for()))?;
@@ -191,11 +271,17 @@ fn account(folder: &Folder, host: &Host, backend: &Backend) -> anyhow::Result<()
     say(&format!("refunds done by the backend: {}", done.len()))
 }
 
-fn run<'a>(user: &'a str, session: &'a str, script: &'a str, task: &'a str) -> [&'a str; 10] {
+fn run<'a>(
+    tenant: &'a str,
+    user: &'a str,
+    session: &'a str,
+    script: &'a str,
+    task: &'a str,
+) -> [&'a str; 10] {
     [
         "run",
         "--tenant",
-        "acme",
+        tenant,
         "--user",
         user,
         "--session",

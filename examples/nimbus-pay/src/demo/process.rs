@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use super::folder::Folder;
@@ -117,14 +118,27 @@ pub(super) struct Backend {
 
 impl Backend {
     pub(super) fn start(folder: &Folder) -> anyhow::Result<Self> {
-        let port_file = folder.file("backend.address");
+        Self::start_as(folder, "backend")
+    }
+
+    /// Another one, which begins where this one is: with a copy of its ledger.
+    pub(super) fn start_copy(folder: &Folder, name: &str) -> anyhow::Result<Self> {
+        let copy = folder.file(&format!("{name}.db"));
+        let ledger = Connection::open(folder.file("backend.db"))?;
+        let copied = ledger.execute("VACUUM INTO ?1", [copy.display().to_string()]);
+        copied.context("copying the ledger of the backend")?;
+        Self::start_as(folder, name)
+    }
+
+    fn start_as(folder: &Folder, name: &str) -> anyhow::Result<Self> {
+        let port_file = folder.file(&format!("{name}.address"));
         let mut command = Command::new(this_program()?);
         command
             .args(["backend", "--listen", "127.0.0.1:0", "--db"])
-            .arg(folder.file("backend.db"))
+            .arg(folder.file(&format!("{name}.db")))
             .arg("--port-file")
             .arg(&port_file);
-        let mut running = Running::start(command, "the backend", folder, "backend")?;
+        let mut running = Running::start(command, "the backend", folder, name)?;
         wait_for("the backend to listen", BACKEND_WITHIN, || {
             running.still_runs()?;
             Ok(port_file.is_file())
@@ -161,22 +175,35 @@ pub(super) struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    /// Writes the config and the scripts of the two customers.
+    /// Writes the config and the scripts of the customers.
     pub(super) fn new(folder: &'a Folder, backend: &Backend) -> anyhow::Result<Self> {
         folder.write("priya.json", include_str!("../../scripts/priya.json"))?;
         folder.write("suresh.json", include_str!("../../scripts/suresh.json"))?;
+        folder.write("farhan.json", include_str!("../../scripts/farhan.json"))?;
+        Self::with_config(folder, backend, "stoplog.toml")
+    }
+
+    /// The same data, tools and rules, at another backend.
+    pub(super) fn at(&self, backend: &Backend, config: &str) -> anyhow::Result<Self> {
+        Self::with_config(self.folder, backend, config)
+    }
+
+    fn with_config(folder: &'a Folder, backend: &Backend, name: &str) -> anyhow::Result<Self> {
         let connect = backend.address().to_string();
         let config = include_str!("stoplog.toml").replace("BACKEND_ADDRESS", &connect);
         Ok(Self {
             folder,
             program: this_program()?,
-            config: folder.write("stoplog.toml", &config)?,
+            config: folder.write(name, &config)?,
         })
     }
 
+    pub(super) fn file(&self, name: &str) -> String {
+        self.folder.file(name).display().to_string()
+    }
+
     pub(super) fn script(&self, customer: &str) -> String {
-        let file = self.folder.file(&format!("{customer}.json"));
-        file.display().to_string()
+        self.file(&format!("{customer}.json"))
     }
 
     /// The words in front of every command.

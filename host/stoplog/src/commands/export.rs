@@ -1,8 +1,6 @@
 //! `export`: a session as a file that can be checked without the journal.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 use stoplog_journal::{Part, Store, StoreError, chain};
@@ -14,6 +12,7 @@ use stoplog_query::verify::hex;
 use super::Context;
 use crate::args::Export;
 use crate::error::{CliError, Exit};
+use crate::files;
 use crate::host::{self, SystemClock};
 use crate::output;
 
@@ -38,7 +37,7 @@ pub(super) async fn run(context: &Context, args: Export) -> Result<Exit, CliErro
     let out = args
         .out
         .unwrap_or_else(|| PathBuf::from(format!("{id}.stoplog.jsonl")));
-    write_private(&out, text.as_bytes())?;
+    files::write_private(&out, text.as_bytes())?;
     output::note(format!(
         "{} holds raw personal data: what was asked, sent and answered, not redacted",
         out.display()
@@ -53,27 +52,4 @@ pub(super) async fn run(context: &Context, args: Export) -> Result<Exit, CliErro
     output::line(format!("{}: {events} event(s)", out.display()));
     output::line(format!("last link {}", last.unwrap_or_default()));
     Ok(Exit::Ok)
-}
-
-/// Writes beside, for the owner alone, syncs, and renames: a kill leaves no half of a file under
-/// its name.
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".tmp{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let write = || -> std::io::Result<()> {
-        let mut file = options.open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&beside);
-        let message = format!("{}: {e}", path.display());
-        CliError::new(Reason::FileUnwritable, message)
-    })
 }

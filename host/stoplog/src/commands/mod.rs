@@ -1,9 +1,13 @@
 //! One file a command.
 
 mod approvals;
+mod ask;
+mod cost;
 mod doctor;
+mod eval;
 mod export;
 pub(crate) mod front;
+mod incident;
 mod key;
 mod manual;
 mod mcp;
@@ -14,6 +18,7 @@ mod run;
 mod run_report;
 mod serve;
 mod sessions;
+mod sql;
 mod state;
 mod tool;
 mod trace;
@@ -114,6 +119,10 @@ pub(crate) async fn run(
         Command::Parked(parked) => parked::run(&context, parked).await,
         Command::Trace(trace) => trace::run(&context, trace).await,
         Command::Traces(traces) => traces::run(&context, traces).await,
+        Command::Sql(sql) => sql::run(&context, sql).await,
+        Command::Cost(cost) => cost::run(&context, cost).await,
+        Command::Eval(eval) => eval::run(&context, eval).await,
+        Command::Incident(incident) => incident::run(&context, incident).await,
         Command::State(state) => state::run(&context, state).await,
         Command::Verify(verify) => verify::run(&context, verify).await,
         Command::Export(export) => export::run(&context, export).await,

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use stoplog_journal::{Pruned, Retention, Upkeep};
+use stoplog_journal::{Pruned, Retention, Store, Upkeep, Which};
+use stoplog_model::SessionId;
 use stoplog_model::port::Clock;
 use stoplog_store::sqlite::Size;
-use stoplog_store::{DataDir, SqliteStore, TraceDb};
-use stoplog_telemetry::TraceStore;
+use stoplog_store::{DataDir, LabelDb, SqliteStore, TraceDb};
+use stoplog_telemetry::{Scope, TraceStore};
 
 use super::Context;
 use crate::args::Prune;
@@ -56,6 +57,7 @@ pub(super) async fn run(context: &Context, args: Prune) -> Result<Exit, CliError
     let pruned = prune(context, &store, &rule).await?;
     store.shrink().await?;
     let spans = prune_spans(&traces, before(kept.traces_ms)).await?;
+    forget_labels(&data, &store, &traces).await?;
     tell(context, &pruned, spans, &size, &store.size().await?);
     Ok(Exit::Ok)
 }
@@ -93,6 +95,28 @@ async fn prune_spans(traces: &TraceDb, before_ms: u64) -> Result<u64, CliError> 
             spans => all += spans,
         }
     }
+}
+
+/// What people said of sessions goes when nobody knows the session any more.
+async fn forget_labels(
+    data: &DataDir,
+    store: &SqliteStore,
+    traces: &TraceDb,
+) -> Result<(), CliError> {
+    if LabelDb::look(&data.labels())?.is_none() {
+        return Ok(());
+    }
+    let labels = LabelDb::open(&data.labels())?;
+    for session in labels.latest()?.into_keys() {
+        let Ok(id) = SessionId::new(session.clone()) else {
+            continue;
+        };
+        let in_journal = !store.sessions(Which::One(&id)).await?.is_empty();
+        if !in_journal && traces.spans(Scope::Session(&session)).await?.is_empty() {
+            labels.forget(&session)?;
+        }
+    }
+    Ok(())
 }
 
 fn tell_dry_run(context: &Context, counted: &Pruned) -> Exit {

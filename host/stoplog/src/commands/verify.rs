@@ -1,4 +1,4 @@
-//! `verify`: whether the journal, or an exported file, is what was written. Looks only: no lock is
+//! `verify`: whether the journal, an exported file or a folder of evidence is what was written. Looks only: no lock is
 //! taken and nothing changes, beside a running host too.
 //!
 //! Sessions are taken one at a time, so memory does not grow with the journal, but for a line for each
@@ -14,7 +14,7 @@ use stoplog_query::export;
 use stoplog_query::verify::{self, Bounds, Flaw, Sound, StateFold};
 use stoplog_store::SqliteStore;
 
-use super::Context;
+use super::{Context, incident};
 use crate::args::Verify;
 use crate::error::{CliError, Exit};
 use crate::host;
@@ -25,6 +25,9 @@ const PAGE: u32 = 500;
 
 pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliError> {
     if let Some(file) = &args.file {
+        if file.is_dir() {
+            return incident::verify_folder(context, file);
+        }
         return verify_file(context, file);
     }
     let store = host::look(&context.data_dir()?)?;

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, params};
 use stoplog_telemetry::{Span, SpanRow};
 
-use super::{SCHEMA, read, write};
+use super::{make_tables, read, write};
 
 /// Makes the present tables of an older file. The projection begins anew behind this.
 pub(super) fn bring_up_to_date(c: &Connection) -> rusqlite::Result<()> {
@@ -15,8 +15,8 @@ pub(super) fn bring_up_to_date(c: &Connection) -> rusqlite::Result<()> {
         read::number(c, "last_place")?,
         read::number(c, "generation")?,
     );
-    for index in indices(c)? {
-        c.execute_batch(&format!("DROP INDEX {index}"))?;
+    for (kind, name) in beside_tables(c)? {
+        c.execute_batch(&format!("DROP {kind} {name}"))?;
     }
     c.execute_batch(
         "ALTER TABLE spans RENAME TO spans_old;
@@ -26,7 +26,7 @@ pub(super) fn bring_up_to_date(c: &Connection) -> rusqlite::Result<()> {
          DROP TABLE IF EXISTS remade;
          DROP TABLE meta;",
     )?;
-    c.execute_batch(SCHEMA)?;
+    make_tables(c)?;
     take_over(c, generation)?;
     c.execute_batch(
         "INSERT INTO sinks (name, place) SELECT name, place FROM sinks_old;
@@ -37,12 +37,14 @@ pub(super) fn bring_up_to_date(c: &Connection) -> rusqlite::Result<()> {
     write::set(c, "remaking", "1")
 }
 
-/// Names of the indices that were made by name.
-fn indices(c: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement =
-        c.prepare("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")?;
-    let names = statement.query_map([], |r| r.get(0))?;
-    names.collect()
+/// What hangs on the tables: views, and the indices that were made by name.
+fn beside_tables(c: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = c.prepare(
+        "SELECT type, name FROM sqlite_master
+         WHERE type IN ('index', 'view') AND sql IS NOT NULL",
+    )?;
+    let found = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    found.collect()
 }
 
 /// The rows that their lines give today. One whose line cannot be read any more is left out: if the

@@ -1,4 +1,4 @@
--- The trace store, version 1: a projection of the journal. It can be deleted and made again.
+-- The trace store, version 2: a projection of the journal. It can be deleted and made again.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -44,7 +44,8 @@ CREATE TABLE spans (
     cost_usd_micros       INTEGER NOT NULL,
     decision              TEXT,
     decided_by            TEXT,
-    resumed_from          TEXT
+    resumed_from          TEXT,
+    run_cost_usd_micros   INTEGER
 ) STRICT;
 
 -- The span as JSON, by `spans.id`: apart, so that a question over columns reads few pages.
@@ -78,6 +79,13 @@ CREATE INDEX spans_started ON spans (started_ms);
 CREATE INDEX spans_trace ON spans (trace_id) WHERE kind = 'final_response';
 CREATE INDEX spans_tenant ON spans (tenant_id, kind, started_ms);
 CREATE INDEX spans_tool ON spans (tool, status, started_ms) WHERE kind = 'tool_call';
+-- The turn that asked for a call, whichever run took it.
+CREATE INDEX spans_turn ON spans (session_id, step_index) WHERE kind = 'llm_call';
+-- All that is asked about models and money, in the order of time: such a question reads this alone.
+CREATE INDEX spans_model ON spans (started_ms, kind, tenant_id, user_id, feature, model_id,
+    model_version, prompt_version_hash, finish_reason, status, latency_ms, cost_usd_micros,
+    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, price_version)
+    WHERE model_id IS NOT NULL;
 
 INSERT INTO meta (name, value) VALUES
-    ('version', '1'), ('cursor', ''), ('generation', '0'), ('remaking', '0'), ('last_place', '0');
+    ('version', '2'), ('cursor', ''), ('generation', '0'), ('remaking', '0'), ('last_place', '0');

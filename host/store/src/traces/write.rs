@@ -27,7 +27,7 @@ const FINISHED: &str = "ON CONFLICT (span_id) DO UPDATE SET
     context_window_tokens = excluded.context_window_tokens,
     price_version = excluded.price_version, cost_usd_micros = excluded.cost_usd_micros,
     decision = excluded.decision, decided_by = excluded.decided_by,
-    resumed_from = excluded.resumed_from
+    resumed_from = excluded.resumed_from, run_cost_usd_micros = excluded.run_cost_usd_micros
     RETURNING id";
 
 /// A span that is open never stands for one that is over, as it would in the middle of making the
@@ -40,9 +40,9 @@ const INSERT: &str = "INSERT INTO spans (
     tool_version, class, disposition, idempotency_key, model_id, model_version,
     prompt_version_hash, finish_reason, input_tokens, output_tokens, cache_read_tokens,
     cache_write_tokens, context_window_tokens, price_version, cost_usd_micros, decision,
-    decided_by, resumed_from)
+    decided_by, resumed_from, run_cost_usd_micros)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-            ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)
+            ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)
     ";
 
 fn immediate(c: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
@@ -149,6 +149,7 @@ fn put(
         row.decision,
         row.decided_by,
         row.resumed_from,
+        row.run_cost_usd_micros,
     ])?;
     let Some(id) = ids.next()?.map(|r| r.get::<_, i64>(0)).transpose()? else {
         return Ok(());
