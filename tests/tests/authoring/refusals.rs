@@ -88,8 +88,11 @@ fn each_mistake_of_an_author_has_its_reason_and_names_the_way_on() -> anyhow::Re
     );
     desk.ok(".", &format!("stoplog {add} --accept-class external"))?;
     // The configuration that it wrote has no script, and nothing is wrong with that.
-    let doctor = desk.ok(".", "stoplog doctor")?;
-    ensure!(doctor.stdout.contains("tool run` needs none"), "{doctor:?}");
+    let doctor = desk.sh(".", "stoplog doctor")?;
+    ensure!(
+        doctor.stdout.contains("ok     model and secrets: scripted"),
+        "{doctor:?}"
+    );
     let unknown = desk.fails(".", "tool run hello '{}'", 4, "tool_not_added")?;
     ensure!(
         unknown.stderr.contains("stoplog tool add FILE"),
