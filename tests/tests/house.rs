@@ -197,6 +197,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         "axum",
         &["nimbus-pay", "stoplog", "stoplog-bench", "stoplog-serve"],
     ),
+    ("prometheus", &["stoplog-telemetry"]),
     ("hyper", &["stoplog-serve"]),
     ("tower-http", &["stoplog-serve"]),
     ("rmcp", &["stoplog-serve"]),
