@@ -202,6 +202,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         "axum",
         &["nimbus-pay", "stoplog", "stoplog-bench", "stoplog-serve"],
     ),
+    ("prometheus", &["stoplog-telemetry"]),
     ("hyper", &["stoplog-serve"]),
     ("tower-http", &["stoplog-serve"]),
     ("rmcp", &["stoplog-serve"]),

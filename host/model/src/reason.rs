@@ -222,6 +222,8 @@ reasons! {
     KeyNotFound "key_not_found" "see `stoplog key list`";
     /// The address of the service cannot be used.
     ListenFailed "listen_failed" "take another address with --listen, or end what has this one";
+    /// A service does not answer, or takes no work.
+    ServiceUnhealthy "service_unhealthy" "is it running, and where? The message says what was found";
     /// The configuration of a client cannot be changed.
     ClientConfigInvalid "client_config_invalid" "correct the client's file, or write the entry by hand: the message has it";
     /// The answer says that something was done, and no call did it.

@@ -106,6 +106,12 @@ impl Sandbox {
         self.0.allocation
     }
 
+    /// Instances that run now.
+    pub fn running(&self) -> u32 {
+        let free = self.0.places.available_permits();
+        limits::CONCURRENT_RUNS.saturating_sub(u32::try_from(free).unwrap_or(u32::MAX))
+    }
+
     /// Inspects a component, compiles it or takes it from the cache, links it with its class, and
     /// keeps it by its digest. Loading it again does nothing. No guest code is run.
     ///

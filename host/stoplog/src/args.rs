@@ -12,7 +12,7 @@ mod front;
 mod moment;
 mod question;
 mod tool;
-pub(crate) use front::{Client, Install, KeyCommand, Mcp, McpCommand, Role, Serve};
+pub(crate) use front::{Client, Health, Install, KeyCommand, Mcp, McpCommand, Role, Serve};
 pub(crate) use moment::Moment;
 pub(crate) use question::{
     Cost, Eval, EvalExport, EvalLabel, Feedback, Incident, Listed, Outcome, Slowest, SortBy, Sql,
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     /// Let clients in over HTTP and MCP, and run what they ask for; sessions that an earlier host
     /// left are gone on with.
     Serve(Serve),
+    /// Ask a service that runs on this machine whether it lives: exits with 0, or with 1.
+    Health(Health),
     /// Serve one client over MCP on standard input and output; `mcp install` tells a client to.
     Mcp(Mcp),
     /// Keys of the service's callers.

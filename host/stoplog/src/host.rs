@@ -12,6 +12,7 @@ mod crew;
 mod edges;
 mod front;
 mod journal;
+mod measure;
 mod projection;
 mod wiring;
 

@@ -24,6 +24,7 @@ mod wal;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
@@ -84,6 +85,8 @@ pub struct SqliteStore {
     format: u32,
     watch: Arc<dyn Watch>,
     jobs: Option<mpsc::Sender<Job>>,
+    /// Those who wait for the writer.
+    waiting: AtomicU32,
     writer: Option<std::thread::JoinHandle<()>>,
     readers: Mutex<Vec<Connection>>,
 }
@@ -120,6 +123,7 @@ impl SqliteStore {
             format: FORMAT,
             watch,
             jobs: Some(jobs),
+            waiting: AtomicU32::new(0),
             writer: Some(writer),
             readers: Mutex::default(),
         })
@@ -135,9 +139,15 @@ impl SqliteStore {
             format,
             watch: Arc::new(Unwatched),
             jobs: None,
+            waiting: AtomicU32::new(0),
             writer: None,
             readers: Mutex::new(vec![connection]),
         })
+    }
+
+    /// How many wait for the writer, with those whose commit is under way.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Looks over every page (`PRAGMA quick_check`), the keys of acts and the write-ahead log.
@@ -155,6 +165,7 @@ impl SqliteStore {
         let (reply, answer) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job(reply)).map_err(|_| gone())?;
+        let _waits = Waits::of(&self.waiting);
         answer.await.map_err(|_| gone())?
     }
 
@@ -208,6 +219,22 @@ impl Drop for SqliteStore {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
+    }
+}
+
+/// Somebody who waits for the writer; also one who is dropped meanwhile waits no more.
+struct Waits<'a>(&'a AtomicU32);
+
+impl<'a> Waits<'a> {
+    fn of(waiting: &'a AtomicU32) -> Waits<'a> {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Waits(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -5,6 +5,7 @@
 //!   give the same spans with the same ids, so whatever holds spans can be rebuilt.
 //! * [`Projector`] follows the journal and fills a [`TraceStore`], which people ask; what is not
 //!   over yet is in there too, and is never a success.
+//! * [`Signals`] counts what is committed, for Prometheus.
 //! * [`Ask`] is how people's questions reach it: SQL over documented views, bounded.
 //! * [`JsonlSink`] writes them as lines with the literal field names of requirements 28 to 34.
 //!
@@ -17,6 +18,7 @@ mod maker;
 mod makers;
 mod projector;
 mod row;
+mod signals;
 mod span;
 mod traces;
 
@@ -25,6 +27,9 @@ pub use jsonl::JsonlSink;
 pub use maker::{SpanMaker, spans};
 pub use projector::{Bounds, ProjectError, Projector, Stepped};
 pub use row::SpanRow;
+pub use signals::{
+    Answered, MODELS_MAX, OTHER, Saturation, Signals, SignalsError, TENANTS_MAX, TOOLS_MAX, UNKNOWN,
+};
 pub use span::{
     Common, Decision, Detail, LlmCall, Outcome, Span, StepStatus, ToolCall, ToolStatus,
 };

@@ -1,12 +1,13 @@
 //! One file a command.
 
 mod approvals;
-mod ask;
+pub(crate) mod ask;
 mod cost;
 mod doctor;
 mod eval;
 mod export;
 pub(crate) mod front;
+mod health;
 mod incident;
 mod key;
 mod manual;
@@ -22,7 +23,7 @@ mod sql;
 mod state;
 mod tool;
 mod trace;
-mod traces;
+pub(crate) mod traces;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -111,6 +112,7 @@ pub(crate) async fn run(
             None => resume_all::run(&context, resume).await,
         },
         Command::Serve(serve) => serve::run(&context, serve).await,
+        Command::Health(health) => health::run(&context, health).await,
         Command::Mcp(mcp) => mcp::run(&context, mcp).await,
         Command::Key(key) => key::run(&context, key),
         Command::Sessions(sessions) => sessions::run(&context, sessions).await,

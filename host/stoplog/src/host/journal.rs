@@ -7,10 +7,11 @@ use stoplog_journal::{Opening, SessionJournal, load};
 use stoplog_model::port::Watch;
 use stoplog_model::{Reason, Record, SessionId};
 use stoplog_store::{DataDir, SqliteStore};
-use stoplog_telemetry::JsonlSink;
+use stoplog_telemetry::{JsonlSink, Signals};
 
 use super::edges::{SystemClock, holder};
 use super::front::Commits;
+use super::measure::{self, Timed};
 use super::projection::Nudge;
 use crate::error::CliError;
 
@@ -23,6 +24,8 @@ pub(crate) struct Journal {
     pub(crate) commits: Commits,
     /// Wakes who follows the journal.
     pub(crate) nudge: Arc<Nudge>,
+    /// Counts what is committed.
+    pub(crate) signals: Arc<Signals>,
 }
 
 impl Journal {
@@ -37,6 +40,8 @@ impl Journal {
     }
 
     fn over(data: DataDir, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
+        let signals = measure::signals()?;
+        let watch = Arc::new(Timed::new(watch, signals.clone()));
         let store = Arc::new(SqliteStore::open_watched(&data.journal(), watch)?);
         let spans = data.spans();
         let sink = JsonlSink::open(&spans).map_err(|e| {
@@ -51,6 +56,7 @@ impl Journal {
             sink: Arc::new(sink),
             commits: Commits::new(),
             nudge: Arc::default(),
+            signals,
         })
     }
 
@@ -63,6 +69,7 @@ impl Journal {
             listeners: vec![
                 self.sink.clone(),
                 self.nudge.clone(),
+                self.signals.clone(),
                 Arc::new(self.commits.clone()),
             ],
             holder: holder(),
@@ -83,8 +90,9 @@ impl Journal {
         Ok(Arc::new(journal))
     }
 
-    /// Writes the spans that the file lacks of a session.
+    /// Writes the spans that the file lacks of a session; what comes behind its records is counted.
     pub(crate) fn prime(&self, records: &[Record]) -> Result<(), CliError> {
+        self.signals.prime(records);
         self.sink.prime(records).map_err(|e| {
             let spans = self.data.spans();
             CliError::new(

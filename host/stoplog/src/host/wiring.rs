@@ -23,7 +23,11 @@ use crate::lock::{self, Lock};
 
 /// Components that sessions have pinned, each loaded once for all of them.
 pub(crate) struct Tools {
-    sandbox: Sandbox,
+    pub(super) sandbox: Sandbox,
+    /// The places of calls.
+    pub(super) places: Places,
+    /// How many there are.
+    pub(super) places_limit: u32,
     rules: Arc<ApprovalRules>,
     config: PathBuf,
     /// Class by digest, as the binary has it. Held while a component compiles: nobody waits for
@@ -91,10 +95,14 @@ pub(crate) fn driver(
     let rules = Arc::new(config.rules);
     let clock = Arc::new(SystemClock);
     let runner = Arc::new(sandbox.clone());
+    let places_limit = config.calls.places.get();
+    let places = Places::new(config.calls);
     let dispatcher = Dispatcher::new(runner, egress, clock.clone(), rules.clone(), access)
-        .with_places(Places::new(config.calls));
+        .with_places(places.clone());
     let tools = Tools {
         sandbox,
+        places,
+        places_limit,
         rules,
         config: config.path,
         loaded: Mutex::default(),
