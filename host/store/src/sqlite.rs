@@ -211,9 +211,9 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
-        let (session, format) = (session.to_string(), self.format);
-        self.query(move |c| read::session(c, format, &session, part))
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
+        let (sessions, format) = (sessions.to_vec(), self.format);
+        self.query(move |c| read::readings(c, format, &sessions, part))
             .await
     }
 
