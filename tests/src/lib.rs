@@ -15,6 +15,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub mod service;
 pub mod soak;
 
 /// Where the guests of the tests lie, as the build script says.

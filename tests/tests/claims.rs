@@ -126,6 +126,9 @@ fn a_phrase_that_cannot_be_used_is_told_with_its_line() -> anyhow::Result<()> {
             "{said:?}"
         );
     }
-    ensure!(!world.data_dir().join("journal.db").exists(), "it was begun");
+    ensure!(
+        !world.data_dir().join("journal.db").exists(),
+        "it was begun"
+    );
     Ok(())
 }

@@ -254,3 +254,40 @@ fn doctor_says_what_is_wrong_and_what_to_do() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn shells_and_readers_are_told_of_every_command() -> anyhow::Result<()> {
+    let world = World::new(bins!(), &[])?;
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = world.command(&["completions", shell]).output()?;
+        let script = String::from_utf8(output.stdout)?;
+        ensure!(
+            output.status.success()
+                && ["resume", "tenant"]
+                    .iter()
+                    .all(|word| script.contains(word))
+                && !script.contains("far-side"),
+            "{shell}: {script}"
+        );
+    }
+    let dir = world.path().join("man");
+    let dir_text = dir.to_string_lossy().into_owned();
+    ensure!(world.host(&["man", &dir_text])?.code == Some(0));
+    for (page, says) in [
+        ("stoplog.1", "SIGTERM"),
+        ("stoplog-run.1", "Never defaulted"),
+        ("stoplog-tool-add.1", "accept"),
+    ] {
+        let text = fs::read_to_string(dir.join(page))?;
+        ensure!(
+            text.starts_with(".ie") && text.contains(says),
+            "{page}: {text}"
+        );
+    }
+    ensure!(!dir.join("stoplog-tool-test-far-side.1").exists());
+    // A file stands where the directory is to be.
+    let in_the_way = world.path().join("stoplog.toml");
+    let said = world.host(&["man", &in_the_way.to_string_lossy()])?;
+    fails(&said, 1, "file_unwritable")?;
+    Ok(())
+}

@@ -6,8 +6,10 @@ use futures::future::join_all;
 use stoplog_dispatch::{Dispatched, Dispatcher, Wait};
 use stoplog_journal::{JournalError, SessionJournal};
 use stoplog_llm::Model;
-use stoplog_model::event::{Event, ModelFailed, RunEnded, RunOutcome, RunStarted, TurnRejected};
-use stoplog_model::port::{Clock, Moment, Stage};
+use stoplog_model::event::{
+    Event, ModelFailed, RunEnded, RunOutcome, RunStarted, TrimCause, TurnRejected,
+};
+use stoplog_model::port::{Clock, Hearing, Moment, Stage, Unheard};
 use stoplog_model::turn::{Admission, FailureClass};
 use stoplog_model::{ApprovalId, Position, Reason, TraceId};
 use stoplog_policy::ClaimRules;
@@ -15,7 +17,9 @@ use stoplog_policy::claims::Unsupported;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::prompt::Frame;
+use crate::context;
+use crate::desk::TurnDesk;
+use crate::prompt::{self, Frame};
 use crate::step::{Step, next, owes_confirmation};
 use crate::tally::{Calls, Tally};
 
@@ -42,6 +46,7 @@ pub struct Driver {
     dispatcher: Dispatcher,
     model: Arc<dyn Model>,
     clock: Arc<dyn Clock>,
+    hearing: Arc<dyn Hearing>,
     claims: ClaimRules,
     shutdown: CancellationToken,
     tally: Tally,
@@ -54,6 +59,7 @@ impl Driver {
             dispatcher,
             model,
             clock,
+            hearing: Arc::new(Unheard),
             claims: ClaimRules::default(),
             shutdown: CancellationToken::new(),
             tally: Tally::default(),
@@ -73,6 +79,15 @@ impl Driver {
             shutdown,
             ..self
         }
+    }
+
+    /// The same, with somebody who hears the model's text while it comes.
+    pub fn with_hearing(self, hearing: Arc<dyn Hearing>) -> Driver {
+        Driver { hearing, ..self }
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_cancelled()
     }
 
     /// How many calls began and ended, of all sessions.
@@ -160,6 +175,8 @@ impl Driver {
         }
     }
 
+    /// Asks the model for a turn. A prompt that would fill too much of the context window is made
+    /// shorter first; one that the provider refuses as too long, once more, and asked again once.
     async fn ask_model(
         &self,
         journal: &Arc<SessionJournal>,
@@ -168,38 +185,93 @@ impl Driver {
     ) -> Result<Option<Ended>, JournalError> {
         // The model is shown every turn, those that a snapshot left out too.
         journal.recall().await?;
+        self.trim(journal, frame, iteration, TrimCause::Share);
+        let failed = match self.ask_once(journal, frame, iteration).await {
+            Asked::Over => return Ok(None),
+            Asked::Failed(failed) => failed,
+        };
+        let is_long = failed.failure == Some(FailureClass::ContextPressure);
+        if !is_long || !self.trim(journal, frame, iteration, TrimCause::Refused) {
+            return Ok(Some(self.end(journal, failed, None).await?));
+        }
+        match self.ask_once(journal, frame, iteration).await {
+            Asked::Over => Ok(None),
+            Asked::Failed(failed) => Ok(Some(self.end(journal, failed, None).await?)),
+        }
+    }
+
+    /// Makes the conversation shorter, if that is due and can be done. It is told before the prompt
+    /// is built, and the prompt is built from what was told.
+    fn trim(
+        &self,
+        journal: &Arc<SessionJournal>,
+        frame: &Frame,
+        iteration: u32,
+        cause: TrimCause,
+    ) -> bool {
+        let plan = journal.read(|session| {
+            let window = self.model.window(&prompt::course(session))?;
+            context::plan(session, iteration, frame.bytes(), window, cause)
+        });
+        let Some(trimmed) = plan else {
+            return false;
+        };
+        tracing::info!(
+            session = %frame.session(),
+            before = trimmed.before_tokens,
+            after = trimmed.after_tokens,
+            "the conversation is made shorter"
+        );
+        journal.stage(Event::ContextTrimmed(trimmed));
+        true
+    }
+
+    async fn ask_once(
+        &self,
+        journal: &Arc<SessionJournal>,
+        frame: &Frame,
+        iteration: u32,
+    ) -> Asked {
         let request = journal.read(|session| frame.request(session, iteration));
+        let session = frame.session();
+        let desk = TurnDesk::new(journal, session, iteration, &*self.clock, &*self.hearing);
         // Nothing durable depends on an answer that is still being written: it is dropped, and
         // asked for again by the next run.
-        let asked = self.model.turn(&request, &*self.clock);
+        let asked = self.model.ask(&request, &desk);
         let turn = match self.shutdown.run_until_cancelled(asked).await {
-            None => return Ok(None),
+            None => {
+                desk.retract();
+                return Asked::Over;
+            }
             Some(Ok(turn)) => turn,
             Some(Err(error)) => {
-                let event = Event::ModelFailed(ModelFailed {
+                desk.retract();
+                let reason = match error.failure {
+                    FailureClass::BudgetExhausted => Reason::ModelBudgetExhausted,
+                    _ => Reason::ModelUnavailable,
+                };
+                journal.stage(Event::ModelFailed(ModelFailed {
                     iteration,
                     model_id: self.model.model_id().to_owned(),
                     attempts: error.attempts,
                     failure: error.failure,
-                });
-                journal.stage(event);
-                let ended = failed(Some(Reason::ModelUnavailable), error.failure, error.message);
-                return Ok(Some(self.end(journal, ended, None).await?));
+                }));
+                return Asked::Failed(failed(Some(reason), error.failure, error.message));
             }
         };
         match turn.finish.admits(!turn.calls.is_empty()) {
             Admission::Dispatch | Admission::Answer => {
                 journal.take_turn(turn);
-                Ok(None)
+                Asked::Over
             }
             Admission::Fail(failure) => {
+                desk.retract();
                 let message = format!(
                     "the model stopped with `{}`: its turn is neither an answer nor a call",
                     turn.finish_raw
                 );
                 journal.stage(Event::TurnRejected(TurnRejected { turn, failure }));
-                let ended = failed(Some(Reason::ModelAnswerUnusable), failure, message);
-                Ok(Some(self.end(journal, ended, None).await?))
+                Asked::Failed(failed(Some(Reason::ModelAnswerUnusable), failure, message))
             }
         }
     }
@@ -226,7 +298,7 @@ impl Driver {
     }
 
     /// One call; none when the host is shutting down and it was not begun.
-    async fn run_call(
+    pub(crate) async fn run_call(
         &self,
         journal: &Arc<SessionJournal>,
         position: Position,
@@ -261,7 +333,7 @@ impl Driver {
         self.end(journal, ended, None).await
     }
 
-    async fn interrupt(
+    pub(crate) async fn interrupt(
         &self,
         journal: &Arc<SessionJournal>,
         wait: Wait,
@@ -289,7 +361,7 @@ impl Driver {
         self.end(journal, ended, approval).await
     }
 
-    async fn end(
+    pub(crate) async fn end(
         &self,
         journal: &Arc<SessionJournal>,
         ended: RunEnded,
@@ -299,6 +371,14 @@ impl Driver {
         journal.append(vec![Event::RunEnded(ended.clone())]).await?;
         Ok(Ended { ended, approval })
     }
+}
+
+/// What came of asking the model.
+enum Asked {
+    /// A turn is taken, or the host shuts down: the next step says.
+    Over,
+    /// The run ends so, unless the prompt can be made shorter.
+    Failed(RunEnded),
 }
 
 /// The words that nothing supports, and what would have.
@@ -316,7 +396,7 @@ fn said_and_not_done(unsupported: &[Unsupported]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-fn success(answer: String) -> RunEnded {
+pub(crate) fn success(answer: String) -> RunEnded {
     RunEnded {
         outcome: RunOutcome::Success,
         answer,

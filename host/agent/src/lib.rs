@@ -8,14 +8,20 @@
 //! * A host that shuts down tells the driver: it takes no new step, waits for the calls that are
 //!   under way, and ends the run with `shutting_down`.
 //!
+//! * A [`ClientCall`] is a turn that a client took: the driver has it done, and asks no model.
+//!
 //! Topology: a ReAct loop with parallel reads and chained writes. Its signature crack is the
 //! runaway iteration; here the iteration limit stops it.
 
+mod client;
+mod context;
+mod desk;
 mod driver;
 mod prompt;
 mod step;
 mod tally;
 
+pub use client::ClientCall;
 pub use driver::{Driver, Ended, RunSpec};
 pub use step::{Step, next, owes_confirmation};
 pub use tally::Calls;

@@ -45,6 +45,12 @@ pub fn next(session: &Session) -> Step {
     if let Some(positions) = calls_to_run(session) {
         return Step::Run(positions);
     }
+    // A client's turns are not asked for: with all of its calls over, so is the session.
+    if session.started.client.is_some() {
+        return Step::Finish {
+            answer: String::new(),
+        };
+    }
     let taken = session.iterations();
     if let Some(turn) = session.turns.last().filter(|t| t.calls.is_empty()) {
         return Step::Finish {
@@ -70,6 +76,11 @@ fn calls_to_run(session: &Session) -> Option<Vec<Position>> {
         .filter(|(_, c)| c.observed.is_none() || c.parked.is_some());
     let (first, call) = open.next()?;
     let mut positions = vec![first];
+    // A client's calls do not wait for each other, least of all for one that waits for a person.
+    if session.started.client.is_some() {
+        positions.extend(open.map(|(p, _)| p));
+        return Some(positions);
+    }
     if is_read(session, call) {
         let neighbours = open
             .take_while(|(p, c)| p.iteration == first.iteration && is_read(session, c))

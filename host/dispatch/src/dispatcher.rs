@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stoplog_admission::{Place, Places};
 use stoplog_egress::{Egress, Grant};
 use stoplog_journal::{JournalError, Observation, SessionJournal};
 use stoplog_model::event::{
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::execute::{Executed, Mode};
 use crate::gate::Rights;
+use crate::place::{Admission, default_bounds};
 use crate::recover::undo_answered;
 use crate::schema::Schemas;
 
@@ -59,7 +61,8 @@ pub struct Dispatcher {
     pub(crate) rules: Arc<ApprovalRules>,
     pub(crate) access: BTreeMap<String, Access>,
     pub(crate) schemas: Schemas,
-    shutdown: CancellationToken,
+    pub(crate) places: Places,
+    pub(crate) shutdown: CancellationToken,
 }
 
 /// A call on its way: what every step needs to know.
@@ -98,8 +101,14 @@ impl Dispatcher {
             rules: rules.into(),
             access,
             schemas: Schemas::default(),
+            places: Places::new(default_bounds()),
             shutdown: CancellationToken::new(),
         }
+    }
+
+    /// The same, with other places for calls than [`default_bounds`].
+    pub fn with_places(self, places: Places) -> Dispatcher {
+        Dispatcher { places, ..self }
     }
 
     /// The same, told when the host shuts down: then no recovery waits to send again.
@@ -120,9 +129,10 @@ impl Dispatcher {
         journal: &Arc<SessionJournal>,
         position: Position,
     ) -> Result<Dispatched, JournalError> {
+        let mut waited = None;
         loop {
             let judged = journal.read(|session| self.judge(session, position));
-            match judged {
+            let next = match judged {
                 Judged::Parked(reason) => return Ok(Dispatched::Waits(Wait::Parked(reason))),
                 Judged::Resolved(result) => {
                     return self
@@ -146,23 +156,30 @@ impl Dispatcher {
                     journal
                         .append(vec![Event::ApprovalDecided(expired)])
                         .await?;
+                    continue;
                 }
                 Judged::By(Judgement::Wait { approval }) => {
                     return Ok(Dispatched::Waits(Wait::Approval(approval)));
                 }
-                Judged::By(Judgement::Hold { why }) => {
-                    let Some(passage) = self.passage(journal, position) else {
-                        return Ok(Dispatched::Waits(Wait::Parked(Reason::UnknownTool)));
-                    };
-                    if let Some(observation) = self.act_done_before(&passage).await? {
-                        return Ok(Dispatched::Observed(observation));
+                Judged::By(Judgement::Hold { why }) => Next::Ask(why),
+                Judged::By(Judgement::Clear(clearance)) => Next::Run(clearance),
+            };
+            let place = match waited.take() {
+                Some(place) => place,
+                None => match self.admit(journal, position).await? {
+                    Admission::Over(dispatched) => return Ok(dispatched),
+                    // What was judged before a wait in line is judged again behind it.
+                    Admission::Place(place) if place.was_waited_for() => {
+                        waited = Some(place);
+                        continue;
                     }
-                    return self.ask_approval(&passage, why).await;
-                }
-                Judged::By(Judgement::Clear(clearance)) => {
-                    return self.run(journal, position, clearance).await;
-                }
-            }
+                    Admission::Place(place) => place,
+                },
+            };
+            return match next {
+                Next::Ask(why) => self.ask(journal, position, why, place).await,
+                Next::Run(clearance) => self.run(journal, position, clearance, place).await,
+            };
         }
     }
 
@@ -195,6 +212,7 @@ impl Dispatcher {
         journal: &Arc<SessionJournal>,
         position: Position,
         clearance: Clearance,
+        place: Place,
     ) -> Result<Dispatched, JournalError> {
         let Some(mut passage) = self.cleared(journal, &clearance) else {
             let error = ToolError::of_host(
@@ -215,9 +233,11 @@ impl Dispatcher {
         // An effect in doubt, or half an undo, from a run that died: find out before anything runs
         // again.
         if passage.call.doubt().is_some() || undo_answered(&passage.call) {
+            drop(place);
             return self.recover(&mut passage, None, true).await;
         }
-        match self.execute(&mut passage, clearance, Mode::Replay).await? {
+        let ran = self.execute(&mut passage, clearance, Mode::Replay, place);
+        match ran.await? {
             Executed::Over(dispatched) => Ok(dispatched),
             Executed::Doubt(error) => self.recover(&mut passage, error, false).await,
         }
@@ -264,15 +284,33 @@ impl Dispatcher {
         })
     }
 
+    /// A call that a person is to be asked about, unless its act is done already.
+    async fn ask(
+        &self,
+        journal: &Arc<SessionJournal>,
+        position: Position,
+        why: String,
+        place: Place,
+    ) -> Result<Dispatched, JournalError> {
+        let Some(passage) = self.passage(journal, position) else {
+            return Ok(Dispatched::Waits(Wait::Parked(Reason::UnknownTool)));
+        };
+        match self.act_done_before(&passage).await? {
+            Some(observation) => Ok(Dispatched::Observed(observation)),
+            None => self.ask_approval(&passage, why, place).await,
+        }
+    }
+
     /// The packet for a person, and the wait for it. The preview is the tool's own, made with
     /// read-only rights; a tool that cannot preview still asks, and says why.
     async fn ask_approval(
         &self,
         passage: &Passage,
         why: String,
+        place: Place,
     ) -> Result<Dispatched, JournalError> {
         let (journal, position) = (&passage.journal, passage.position);
-        let preview = self.preview(passage).await;
+        let preview = self.preview(passage, place).await;
         let now_ms = self.clock.now_ms();
         let args_digest = passage.args_digest.clone();
         let session = journal.read(|s| s.started.session.clone());
@@ -297,13 +335,13 @@ impl Dispatcher {
         Ok(Dispatched::Waits(Wait::Approval(id)))
     }
 
-    async fn preview(&self, passage: &Passage) -> String {
+    async fn preview(&self, passage: &Passage, place: Place) -> String {
         if !passage.pin.class.held_by_default() {
             return "(tools of this class have no preview; see the arguments)".into();
         }
         let input = passage.call.call.arguments.to_string();
         let ran = self
-            .run_entry(passage, Entry::Preview { input }, Rights::Look)
+            .run_entry(passage, Entry::Preview { input }, Rights::Look, place)
             .await
             .0;
         match ran.result {
@@ -372,6 +410,14 @@ impl Dispatcher {
             None => Ok(Dispatched::Waits(Wait::Parked(Reason::UnknownTool))),
         }
     }
+}
+
+/// What a judged call needs a place for.
+enum Next {
+    /// To show a person what it would do.
+    Ask(String),
+    /// To be done.
+    Run(Clearance),
 }
 
 enum Judged {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stoplog_admission::Place;
 use stoplog_journal::JournalError;
 use stoplog_model::Reason;
 use stoplog_model::event::{CallResult, CallStarted, Event, Observed};
@@ -32,12 +33,13 @@ pub(crate) enum Executed {
 }
 
 impl Dispatcher {
-    /// Runs one export with these rights. Comes back when its requests are over too.
+    /// Runs one export with these rights, in this place. Comes back when its requests are over too.
     pub(crate) async fn run_entry(
         &self,
         passage: &Passage,
         entry: Entry,
         rights: Rights,
+        place: Place,
     ) -> (Ran, CallGate) {
         let contract = &passage.pin.contract;
         let now_ms = self.clock.now_ms();
@@ -80,6 +82,7 @@ impl Dispatcher {
         };
         let ran = self.runner.run(job, Arc::new(gate.clone())).await;
         gate.drain().await;
+        drop(place);
         (ran, gate)
     }
 
@@ -89,6 +92,7 @@ impl Dispatcher {
         passage: &mut Passage,
         clearance: Clearance,
         mode: Mode,
+        place: Place,
     ) -> Result<Executed, JournalError> {
         let began_ms = self.clock.now_ms();
         let started_at_ms = passage.call.started_at_ms.unwrap_or(began_ms);
@@ -107,7 +111,8 @@ impl Dispatcher {
             Rights::Look
         };
         let input = passage.call.call.arguments.to_string();
-        let (ran, gate) = self.run_entry(passage, Entry::Call { input }, rights).await;
+        let entry = Entry::Call { input };
+        let (ran, gate) = self.run_entry(passage, entry, rights, place).await;
 
         match gate.stop() {
             Some(Stop::Journal(error)) => return Err(error),

@@ -244,7 +244,8 @@ impl Dispatcher {
             input,
             key: key.clone(),
         };
-        let ran = self.run_entry(passage, entry, Rights::Look).await.0;
+        let place = self.place_again(passage).await;
+        let ran = self.run_entry(passage, entry, Rights::Look, place).await.0;
         let finding = match ran.result {
             Ok(Returned::Finding(finding)) => finding,
             Ok(Returned::Error(error)) => Finding::Unknown { why: error.message },
@@ -270,7 +271,11 @@ impl Dispatcher {
     async fn run_again(&self, passage: &mut Passage) -> Result<Executed, JournalError> {
         passage.refresh();
         match self.clearance_again(passage) {
-            Some(clearance) => self.execute(passage, clearance, Mode::SendAgain).await,
+            Some(clearance) => {
+                let place = self.place_again(passage).await;
+                self.execute(passage, clearance, Mode::SendAgain, place)
+                    .await
+            }
             None => {
                 let detail = "the call is not cleared any more";
                 let parked = self
@@ -312,9 +317,9 @@ impl Dispatcher {
             input,
             output: String::new(),
         };
-        let (ran, gate) = self
-            .run_entry(passage, entry, Rights::Undo { clearance })
-            .await;
+        let place = self.place_again(passage).await;
+        let rights = Rights::Undo { clearance };
+        let (ran, gate) = self.run_entry(passage, entry, rights, place).await;
         passage.journal.flush().await?;
         let told = match ran.result {
             Ok(Returned::Text(note)) => Ok(note),

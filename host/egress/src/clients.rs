@@ -23,7 +23,7 @@ use stoplog_model::Response;
 
 use crate::error::EgressError;
 use crate::limits::{MAX_IDLE_PER_HOST, MAX_PINNED_CLIENTS, MAX_RESPONSE_BYTES, POOL_IDLE_TIMEOUT};
-use crate::transport::{Destination, Lost, Parcel, Transport};
+use crate::transport::{Destination, Lost, Opened, Parcel, Pieces, Transport};
 
 /// Headers of an answer that belong to the connection and not to the answer, and cookies, which
 /// would be state that the journal does not know.
@@ -152,19 +152,16 @@ impl Clients {
 #[async_trait]
 impl Transport for Clients {
     async fn carry(&self, parcel: Parcel) -> Result<Response, Lost> {
-        let request = self.request(parcel).map_err(Lost::Early)?;
-        match request.send().await {
-            Ok(answer) => received(answer).await,
-            Err(error) => {
-                let is_early = error.is_connect() || error.is_builder();
-                let why = causes(&error.without_url());
-                Err(if is_early {
-                    Lost::Early(why)
-                } else {
-                    Lost::Late(why)
-                })
-            }
-        }
+        received(self.sent(parcel).await?).await
+    }
+
+    async fn open(&self, parcel: Parcel) -> Result<Opened, Lost> {
+        let answer = self.sent(parcel).await?;
+        Ok(Opened {
+            status: answer.status().as_u16(),
+            headers: kept_headers(answer.headers()),
+            body: Box::new(Coming(answer)),
+        })
     }
 
     fn is_warm(&self, host: &str, address: SocketAddr) -> bool {
@@ -174,7 +171,32 @@ impl Transport for Clients {
     }
 }
 
+/// A body that is still coming.
+struct Coming(reqwest::Response);
+
+#[async_trait]
+impl Pieces for Coming {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Lost> {
+        let piece = self.0.chunk().await;
+        let piece = piece.map_err(|e| Lost::Late(causes(&e.without_url())))?;
+        Ok(piece.map(Vec::from))
+    }
+}
+
 impl Clients {
+    /// Sends a parcel once, up to the head of the answer.
+    async fn sent(&self, parcel: Parcel) -> Result<reqwest::Response, Lost> {
+        let request = self.request(parcel).map_err(Lost::Early)?;
+        request.send().await.map_err(|error| {
+            let is_early = error.is_connect() || error.is_builder();
+            let why = causes(&error.without_url());
+            match is_early {
+                true => Lost::Early(why),
+                false => Lost::Late(why),
+            }
+        })
+    }
+
     /// The request, on the client that reaches its destination and nothing else.
     fn request(&self, parcel: Parcel) -> Result<reqwest::RequestBuilder, String> {
         let mut url = parcel.url;

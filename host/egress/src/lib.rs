@@ -48,10 +48,10 @@ use std::time::Duration;
 pub use address::private_network;
 pub use error::EgressError;
 pub use grant::{Grant, Origin};
-pub use provider::{ApiKey, Provider, ProviderError, ProviderResponse};
+pub use provider::{ApiKey, Patience, Provider, ProviderAnswer, ProviderError};
 pub use resolve::{Resolve, SystemResolver};
 pub use secret::Secrets;
-pub use transport::{Destination, Lost, Parcel, Transport};
+pub use transport::{Destination, Lost, Opened, Parcel, Pieces, Transport};
 pub use vet::{SafeRequest, Vetted};
 
 use clients::Clients;

@@ -1,18 +1,31 @@
 //! The way to a model provider. The operator configured it, guests cannot reach it.
 //!
-//! Invariants: no redirect is followed, nothing is repeated here (the caller decides, and counts
-//! its attempts), and the API key is in no error and no `Debug`.
+//! Invariants:
+//!
+//! * No redirect is followed, and nothing is repeated here: the caller decides, and counts its
+//!   attempts.
+//! * The API key is in no error, no `Debug` and no answer: every line of an answer is looked
+//!   through before it is handed over, and a key has no line end in it.
+//! * An answer ends in time, whoever drips bytes: in all, and between two pieces.
+
+mod lines;
 
 use std::fmt;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::Egress;
+use crate::limits::MAX_RESPONSE_BYTES;
 use crate::scrub::Scrubber;
-use crate::transport::{Destination, Lost, Parcel};
+use crate::transport::{Destination, Lost, Parcel, Pieces};
+use lines::Lines;
+
+/// What stands where the key would, in an answer that gives it back.
+const KEY_NAME: &str = "api_key";
 
 /// A key to a provider. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +36,11 @@ impl ApiKey {
     pub fn new(key: impl Into<String>) -> ApiKey {
         ApiKey(key.into().trim().to_owned())
     }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl fmt::Debug for ApiKey {
@@ -31,34 +49,24 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// How long to wait for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For all of it.
+    pub whole: Duration,
+    /// For its head, and for each piece behind the one before.
+    pub idle: Duration,
+}
+
 /// One provider.
 #[derive(Clone)]
 pub struct Provider {
     egress: Egress,
     base_url: Url,
-    key: Option<ApiKey>,
+    key: Option<(HeaderName, &'static str, ApiKey)>,
 }
 
-/// An answer of a provider, whatever its status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProviderResponse {
-    /// HTTP status.
-    pub status: u16,
-    /// Names in lower case, and values.
-    pub headers: Vec<(String, String)>,
-    /// The body as text; JSON as a rule, but a proxy's error page is not.
-    pub body: String,
-}
-
-impl ProviderResponse {
-    /// The first header of this lower-case name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(n, _)| n == name);
-        found.map(|(_, value)| value.as_str())
-    }
-}
-
-/// No answer came.
+/// No answer came, or not to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     /// It did not leave the host.
@@ -83,7 +91,13 @@ impl Egress {
 impl Provider {
     /// The same, with `Authorization: Bearer KEY` in each request.
     pub fn with_bearer(mut self, key: ApiKey) -> Provider {
-        self.key = Some(key);
+        self.key = Some((AUTHORIZATION, "Bearer ", key));
+        self
+    }
+
+    /// The same, with the key in a header of its own, such as `x-api-key`, in lower case.
+    pub fn with_key_header(mut self, name: &'static str, key: ApiKey) -> Provider {
+        self.key = Some((HeaderName::from_static(name), "", key));
         self
     }
 
@@ -92,7 +106,8 @@ impl Provider {
         &self.base_url
     }
 
-    /// Posts a JSON body to a path below the base URL, and waits for the whole answer.
+    /// Posts a JSON body to a path below the base URL, which may have a query, and comes back with
+    /// the head of the answer.
     ///
     /// # Errors
     /// [`ProviderError`], which says whether the request left.
@@ -101,41 +116,8 @@ impl Provider {
         path: &str,
         headers: &[(String, String)],
         body: &Value,
-        deadline: Duration,
-    ) -> Result<ProviderResponse, ProviderError> {
-        let sent = self.exchange(path, headers, body);
-        let result = match tokio::time::timeout(deadline, sent).await {
-            Ok(result) => result,
-            Err(_) => Err(ProviderError::Unanswered(format!(
-                "no whole answer within {} ms",
-                deadline.as_millis()
-            ))),
-        };
-        let Some(ApiKey(key)) = &self.key else {
-            return result;
-        };
-        let scrubber = Scrubber::of_value("api_key", key);
-        match result {
-            Ok(mut answer) => {
-                answer.body = scrubber.text(&answer.body);
-                for (_, value) in &mut answer.headers {
-                    *value = scrubber.text(value);
-                }
-                Ok(answer)
-            }
-            Err(ProviderError::NotSent(why)) => Err(ProviderError::NotSent(scrubber.text(&why))),
-            Err(ProviderError::Unanswered(why)) => {
-                Err(ProviderError::Unanswered(scrubber.text(&why)))
-            }
-        }
-    }
-
-    async fn exchange(
-        &self,
-        path: &str,
-        headers: &[(String, String)],
-        body: &Value,
-    ) -> Result<ProviderResponse, ProviderError> {
+        patience: Patience,
+    ) -> Result<ProviderAnswer, ProviderError> {
         let parcel = Parcel {
             method: "POST".to_owned(),
             url: self.url(path)?,
@@ -143,15 +125,36 @@ impl Provider {
             body: Some(body.to_string().into_bytes()),
             to: Destination::Name,
         };
-        match self.egress.inner.transport.carry(parcel).await {
-            Ok(answer) => Ok(ProviderResponse {
-                status: answer.status,
-                headers: answer.headers,
-                body: String::from_utf8_lossy(&answer.body).into_owned(),
-            }),
-            Err(Lost::Early(why)) => Err(ProviderError::NotSent(why)),
-            Err(Lost::Late(why)) => Err(ProviderError::Unanswered(why)),
-        }
+        let scrubber = match &self.key {
+            Some((_, _, ApiKey(key))) => Scrubber::of_value(KEY_NAME, key),
+            None => Scrubber::of_value(KEY_NAME, ""),
+        };
+        let due = Instant::now() + patience.whole;
+        let first = patience.whole.min(patience.idle);
+        let opened = match tokio::time::timeout(first, self.egress.inner.transport.open(parcel))
+            .await
+        {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(Lost::Early(why))) => return Err(ProviderError::NotSent(scrubber.text(&why))),
+            Ok(Err(Lost::Late(why))) => {
+                return Err(ProviderError::Unanswered(scrubber.text(&why)));
+            }
+            Err(_) => {
+                let why = format!("no answer within {} ms", first.as_millis());
+                return Err(ProviderError::Unanswered(why));
+            }
+        };
+        let named = |(name, value): (String, String)| (name, scrubber.text(&value));
+        Ok(ProviderAnswer {
+            status: opened.status,
+            headers: opened.headers.into_iter().map(named).collect(),
+            body: opened.body,
+            lines: Lines::default(),
+            received: 0,
+            due,
+            patience,
+            scrubber,
+        })
     }
 
     fn url(&self, path: &str) -> Result<Url, ProviderError> {
@@ -161,9 +164,16 @@ impl Provider {
                 self.base_url
             )));
         }
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path, None),
+        };
         let mut url = self.base_url.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
+        if query.is_some() {
+            url.set_query(query);
+        }
         Ok(url)
     }
 
@@ -177,11 +187,11 @@ impl Provider {
             let value = HeaderValue::from_str(value).map_err(|_| broken(name))?;
             headers.insert(key, value);
         }
-        if let Some(ApiKey(key)) = &self.key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
-                .map_err(|_| broken("authorization"))?;
+        if let Some((name, before, ApiKey(key))) = &self.key {
+            let mut value = HeaderValue::from_str(&format!("{before}{key}"))
+                .map_err(|_| broken(name.as_str()))?;
             value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            headers.insert(name.clone(), value);
         }
         Ok(headers)
     }
@@ -195,67 +205,88 @@ impl fmt::Debug for Provider {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+/// An answer of a provider, whatever its status, whose body is still coming.
+pub struct ProviderAnswer {
+    /// HTTP status.
+    pub status: u16,
+    headers: Vec<(String, String)>,
+    body: Box<dyn Pieces>,
+    lines: Lines,
+    received: usize,
+    due: Instant,
+    patience: Patience,
+    scrubber: Scrubber,
+}
 
-    use super::*;
-    use crate::Settings;
-    use crate::testkit::{Reply, Server, answer};
-
-    fn provider(address: std::net::SocketAddr) -> Provider {
-        let egress = Egress::new(Settings::default()).expect("egress");
-        let url = Url::parse(&format!("http://{address}/v1/")).expect("url");
-        egress.provider(url).with_bearer(ApiKey::new("sk-hidden\n"))
+impl ProviderAnswer {
+    /// The first header of this lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
     }
 
-    const DEADLINE: Duration = Duration::from_secs(5);
-
-    #[tokio::test]
-    async fn a_json_body_goes_out_with_the_key_which_never_comes_back() {
-        let server = Server::start(|seen, _| {
-            Reply::Keep(answer("401 Unauthorized", "Retry-After: 3\r\n", &seen.head))
-        })
-        .await;
-        let provider = provider(server.address);
-        let body = json!({"a": 1});
-        let sent = provider.post_json("chat/completions", &[], &body, DEADLINE);
-        let got = sent.await.expect("answer");
-        assert_eq!((got.status, got.header("retry-after")), (401, Some("3")));
-        assert!(got.body.contains("Bearer [secret:api_key]"), "{}", got.body);
-        let seen = &server.seen()[0];
-        assert!(
-            seen.head.starts_with("POST /v1/chat/completions "),
-            "{}",
-            seen.head
-        );
-        assert_eq!(
-            seen.header("authorization").as_deref(),
-            Some("Bearer sk-hidden")
-        );
-        assert_eq!(seen.body, r#"{"a":1}"#);
-        assert!(!format!("{provider:?}").contains("hidden"));
+    /// The next line of the body without its end; none behind the last.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unanswered`] when the body breaks off, takes too long or is too large.
+    pub async fn line(&mut self) -> Result<Option<String>, ProviderError> {
+        loop {
+            if let Some(line) = self.lines.next() {
+                return Ok(Some(self.seen(line)));
+            }
+            match self.piece().await? {
+                Some(piece) => self.lines.push(&piece),
+                None => return Ok(self.lines.rest().map(|line| self.seen(line))),
+            }
+        }
     }
 
-    #[tokio::test]
-    async fn it_says_whether_the_request_left() {
-        let server = Server::start(|_, _| Reply::Close(String::new())).await;
-        let sent = provider(server.address);
-        let error = sent.post_json("x", &[], &json!({}), DEADLINE).await;
-        assert!(
-            matches!(error, Err(ProviderError::Unanswered(_))),
-            "{error:?}"
-        );
-        assert_eq!(server.seen().len(), 1);
+    /// The whole body as text.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unanswered`], as above.
+    pub async fn text(mut self) -> Result<String, ProviderError> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            body.extend_from_slice(&piece);
+        }
+        Ok(self.seen(body))
+    }
 
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("bind");
-        let address = gone.local_addr().expect("address");
-        drop(gone);
-        let error = provider(address)
-            .post_json("x", &[], &json!({}), DEADLINE)
-            .await;
-        assert!(matches!(error, Err(ProviderError::NotSent(_))), "{error:?}");
+    fn seen(&self, bytes: Vec<u8>) -> String {
+        self.scrubber.text(&String::from_utf8_lossy(&bytes))
+    }
+
+    async fn piece(&mut self) -> Result<Option<Vec<u8>>, ProviderError> {
+        let late = |why: String| Err(ProviderError::Unanswered(why));
+        let now = Instant::now();
+        let until = self.due.min(now + self.patience.idle);
+        match tokio::time::timeout_at(until, self.body.next()).await {
+            Err(_) if until == self.due => late(format!(
+                "no whole answer within {} ms",
+                self.patience.whole.as_millis()
+            )),
+            Err(_) => late(format!(
+                "status {} came, and then nothing for {} ms",
+                self.status,
+                self.patience.idle.as_millis()
+            )),
+            Ok(Err(Lost::Early(why) | Lost::Late(why))) => late(format!(
+                "status {} came, but its body did not: {}",
+                self.status,
+                self.scrubber.text(&why)
+            )),
+            Ok(Ok(None)) => Ok(None),
+            Ok(Ok(Some(piece))) => {
+                self.received += piece.len();
+                match self.received {
+                    0..=MAX_RESPONSE_BYTES => Ok(Some(piece)),
+                    _ => late(format!("it has more than {MAX_RESPONSE_BYTES} bytes")),
+                }
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,9 +28,56 @@ pub trait Transport: Send + Sync {
     /// [`Lost`], which says whether the request may have left.
     async fn carry(&self, parcel: Parcel) -> Result<Response, Lost>;
 
+    /// The same, and hands the answer over while its body is still coming.
+    ///
+    /// # Errors
+    /// [`Lost`], as above; what breaks behind the head is told by [`Pieces::next`].
+    async fn open(&self, parcel: Parcel) -> Result<Opened, Lost> {
+        let Response {
+            status,
+            headers,
+            body,
+        } = self.carry(parcel).await?;
+        Ok(Opened {
+            status,
+            headers,
+            body: Box::new(Whole(Some(body))),
+        })
+    }
+
     /// Whether a connection to this address of this name may be open, so that it is tried first.
     fn is_warm(&self, _host: &str, _address: SocketAddr) -> bool {
         false
+    }
+}
+
+/// An answer whose body is still coming.
+pub struct Opened {
+    /// HTTP status.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Box<dyn Pieces>,
+}
+
+/// A body that comes in pieces, wherever the network cuts it.
+#[async_trait]
+pub trait Pieces: Send {
+    /// The next piece; none behind the last.
+    ///
+    /// # Errors
+    /// [`Lost::Late`] when it broke off.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Lost>;
+}
+
+/// A body that is there already.
+struct Whole(Option<Vec<u8>>);
+
+#[async_trait]
+impl Pieces for Whole {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Lost> {
+        Ok(self.0.take())
     }
 }
 

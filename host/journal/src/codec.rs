@@ -1,14 +1,15 @@
 //! Events to rows and back.
 
 use stoplog_model::event::{CallResult, Event, Observed, Resolution};
+use stoplog_model::key::ActKey;
 use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::session::{Frozen, Session};
-use stoplog_model::{Class, Record, SessionId, disclosure};
+use stoplog_model::{Call, Class, Digest, Position, Reason, Record, SessionId, disclosure};
 
 use crate::chain;
 use crate::store::{
-    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Link, OpenIntentRow, Reading, Row, SnapshotRow,
-    StoreError,
+    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Link, OpenIntentRow, Reading, Row,
+    SNAPSHOT_FORMAT, SnapshotRow, StoreError,
 };
 
 /// Longest result summary, in characters: it is for a list.
@@ -124,7 +125,7 @@ pub fn freeze(session: &Session, chain: Link) -> Result<SnapshotRow, StoreError>
         .map_err(|e| StoreError::Unwritable(format!("snapshot at {}: {e}", session.last_seq)))?;
     Ok(SnapshotRow {
         seq: session.last_seq,
-        format: FORMAT,
+        format: SNAPSHOT_FORMAT,
         chain,
         seal: chain::seal(&chain, &body),
         body,
@@ -134,7 +135,7 @@ pub fn freeze(session: &Session, chain: Link) -> Result<SnapshotRow, StoreError>
 /// The session of a snapshot and of the session's first row. None for a snapshot that is damaged
 /// or written by another version: the events say the same.
 pub fn thaw(first: &Row, snapshot: &SnapshotRow) -> Result<Option<Session>, StoreError> {
-    if snapshot.format != FORMAT || !chain::is_sealed(snapshot) {
+    if snapshot.format != SNAPSHOT_FORMAT || !chain::is_sealed(snapshot) {
         return Ok(None);
     }
     let Event::SessionStarted(started) = decode(first)?.event else {
@@ -226,6 +227,18 @@ fn with_head(
 /// The rows of the small tables that follow from an event.
 fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
     match &record.event {
+        Event::TurnTaken(turn) if after.started.client.is_some() => {
+            for call in &turn.calls {
+                let position = Position {
+                    iteration: turn.iteration,
+                    ordinal: call.ordinal,
+                };
+                let digest = Digest::of_json(&call.arguments);
+                let state = (ActKeyState::InFlight, 0);
+                let claim = client_claim(call, position, &digest, state, record, after);
+                batch.claims.extend(claim);
+            }
+        }
         Event::IntentRecorded(intent) => {
             let position = intent.position;
             batch.opened.push(OpenIntentRow {
@@ -275,9 +288,16 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
                 .closed
                 .push((position.iteration, position.ordinal, None));
             settle_act(batch, session, observed, record, after);
+            settle_client_key(batch, observed, record, after);
         }
         Event::ParkResolved(resolved) => {
             let position = resolved.position;
+            if resolved.resolution == Resolution::NotDone
+                && let Some(call) = after.call(position)
+                && call.observed.is_some()
+            {
+                release_client_key(batch, &call.call, position, after);
+            }
             let observed = after.call(position).and_then(|c| c.observed.as_ref());
             if let (Resolution::NotDone, Some(observed)) = (&resolved.resolution, observed)
                 && let Some(act) = &observed.act_key
@@ -345,6 +365,69 @@ fn settle_act(
             at_ms: record.at_ms,
             kept: None,
         });
+    }
+}
+
+/// The claim of a client's own key for one of its calls, if it gave one.
+fn client_claim(
+    call: &Call,
+    position: Position,
+    args_digest: &Digest,
+    (state, seq): (ActKeyState, u64),
+    record: &Record,
+    after: &Session,
+) -> Option<ActKeyRow> {
+    let ActKey { scope, key } = client_key(call, after)?;
+    Some(ActKeyRow {
+        scope,
+        key,
+        tool: call.tool.clone(),
+        session: after.started.session.to_string(),
+        iteration: position.iteration,
+        ordinal: position.ordinal,
+        args_digest: args_digest.to_string(),
+        state,
+        seq,
+        class: class_of(&call.tool, after),
+        at_ms: record.at_ms,
+        kept: None,
+    })
+}
+
+fn client_key(call: &Call, session: &Session) -> Option<ActKey> {
+    let started = &session.started;
+    started.client.as_ref()?;
+    let key = call.provider_id.as_deref()?;
+    Some(ActKey::of_client(&started.tenant, &started.user, key))
+}
+
+/// What an observation makes of the client's own key of its call. A result stays, and so does a
+/// person's no; another error that changed nothing gives the key free, as it does with an act.
+fn settle_client_key(batch: &mut Batch, observed: &Observed, record: &Record, after: &Session) {
+    let position = observed.position;
+    let Some(call) = after.call(position).map(|c| &c.call) else {
+        return;
+    };
+    let is_free = match &observed.result {
+        CallResult::Ok(_) => false,
+        CallResult::Err(error) => {
+            error.aftermath == Aftermath::Untouched
+                && error.reason != Some(Reason::ApprovalRejected)
+        }
+    };
+    if is_free {
+        release_client_key(batch, call, position, after);
+        return;
+    }
+    let state = (ActKeyState::Done, record.seq);
+    let claim = client_claim(call, position, &observed.args_digest, state, record, after);
+    batch.claims.extend(claim);
+}
+
+fn release_client_key(batch: &mut Batch, call: &Call, position: Position, after: &Session) {
+    if let Some(ActKey { scope, key }) = client_key(call, after) {
+        let place = (position.iteration, position.ordinal);
+        batch.released.push((scope, key, place.0, place.1));
     }
 }
 

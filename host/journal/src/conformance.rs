@@ -3,8 +3,11 @@
 //! Each check takes a fresh, empty store and panics with what was expected. A store's tests call
 //! [`run_all`] with a function that makes one.
 
+mod feed;
+
 use std::sync::Arc;
 
+pub use feed::run_feed;
 use stoplog_model::SessionId;
 
 use crate::chain;

@@ -16,6 +16,7 @@ pub mod chain;
 pub mod codec;
 pub mod conformance;
 pub mod error;
+pub mod feed;
 pub mod lease;
 pub mod opening;
 pub mod proof;
@@ -24,6 +25,7 @@ pub mod store;
 pub mod takeover;
 
 pub use error::JournalError;
+pub use feed::{Cursor, Fed, Feed, Portion};
 pub use lease::LeaseKeeper;
 pub use opening::{Loaded, OnCommit, Opening, load, load_each, read_each, read_one};
 pub use proof::{Intent, Observation, Settled};

@@ -15,7 +15,7 @@
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use stoplog_model::event::{Event, IntentRecorded, Observed, SessionStarted};
+use stoplog_model::event::{Event, IntentRecorded, ModelAsked, Observed, SessionStarted};
 use stoplog_model::port::{Moment, Stage};
 use stoplog_model::session::IllegalEvent;
 use stoplog_model::turn::Turn;
@@ -38,6 +38,11 @@ pub const SNAPSHOT_EVERY_EVENTS: u64 = 256;
 /// How long a turn may wait for a commit to join, milliseconds. A call that takes longer must not
 /// keep an answer that was paid for from the disk.
 pub const TURN_LINGER_MS: u64 = 250;
+
+/// How long a request to a model provider may be under way before it is on disk that it was made,
+/// milliseconds. No model answers sooner, and a script makes no request: the commit is in nobody's
+/// way. A host that is killed within it has asked off the record.
+pub const ASK_LINGER_MS: u64 = 50;
 
 /// How long an outcome may wait for the observation's commit, milliseconds. A tool that computes
 /// on after its answer must not keep the outcome from the disk for longer.
@@ -211,6 +216,10 @@ impl SessionJournal {
     /// The same, and a commit of its own when no other comes within so many milliseconds.
     fn stage_for(self: &Arc<Self>, event: Event, linger_ms: u64) {
         let ticket = self.hand_over(vec![event]);
+        self.commit_within(ticket, linger_ms);
+    }
+
+    fn commit_within(self: &Arc<Self>, ticket: u64, linger_ms: u64) {
         let journal = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(linger_ms)).await;
@@ -230,11 +239,36 @@ impl SessionJournal {
         self.commit_through(ticket).await
     }
 
+    /// Takes note of a request to a model provider, which leaves next. It waits a moment for a
+    /// commit to join.
+    pub fn ask(self: &Arc<Self>, asked: ModelAsked) {
+        self.reached(Stage::ModelAsked, Moment::Before, None);
+        self.stage_for(Event::ModelAsked(asked), ASK_LINGER_MS);
+        self.reached(Stage::ModelAsked, Moment::After, None);
+    }
+
     /// Takes a turn. It is durable before, or in the same commit as, anything that it causes.
     pub fn take_turn(self: &Arc<Self>, turn: Turn) {
         self.reached(Stage::TurnTaken, Moment::Before, None);
         self.stage_for(Event::TurnTaken(turn), TURN_LINGER_MS);
         self.reached(Stage::TurnTaken, Moment::After, None);
+    }
+
+    /// Takes a turn that somebody else than the loop has decided on: it gets the next number. Two at
+    /// once get two.
+    pub fn take_next_turn(self: &Arc<Self>, turn: impl FnOnce(u32) -> Turn) -> u32 {
+        self.reached(Stage::TurnTaken, Moment::Before, None);
+        let at_ms = self.now_ms();
+        let (ticket, iteration) = {
+            let mut live = self.live();
+            let iteration = live.session.iterations() + 1;
+            let event = Event::TurnTaken(turn(iteration));
+            live.stage(event, self.lease.epoch, at_ms);
+            (live.taken, iteration)
+        };
+        self.commit_within(ticket, TURN_LINGER_MS);
+        self.reached(Stage::TurnTaken, Moment::After, None);
+        iteration
     }
 
     /// Makes an intent durable: the permit is spent, the approval in it consumed, the act claimed,

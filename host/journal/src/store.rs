@@ -7,6 +7,10 @@ use stoplog_model::SessionId;
 /// around them have a version of their own, which is the store's.
 pub const FORMAT: u32 = 1;
 
+/// Version of what a snapshot holds. Another one is passed over for the events, which say the same;
+/// so it may change whenever the fold learns something. 2: what was asked of model providers.
+pub const SNAPSHOT_FORMAT: u32 = 2;
+
 /// A link of a session's chain: SHA-256 over the link before and the row.
 pub type Link = [u8; 32];
 

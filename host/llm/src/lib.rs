@@ -2,42 +2,58 @@
 //!
 //! A [`Model`] gets the conversation and gives back a [`Turn`]: what the model said, which tools
 //! it wants called, why it stopped, and what that cost. Three are here: [`Scripted`], which replays
-//! a file, [`OneCall`], which makes the call of its task, and [`OpenAi`], for every endpoint that
-//! speaks the chat-completions protocol.
+//! a file, [`OneCall`], which makes the call of its task, and [`Chain`], a provider with its
+//! fallbacks. A provider speaks one of four protocols, each in a module of its own, over what they
+//! have in common (`remote`).
 //!
 //! Invariants:
 //!
 //! * A turn always has its finish reason, normalised and raw. Arguments that are not JSON make it
 //!   [`FinishReason::MalformedToolCall`], so they are never dispatched.
 //! * A price is named or the model is not built: no turn costs 0 by accident.
-//! * Every attempt that failed is in the turn, or in the error.
+//! * Every request is told of before it leaves, and every attempt that failed is in the turn, or in
+//!   the error, with what it cost.
+//! * One place repeats requests: [`Chain`].
 //! * The provider's ids of calls are handed back to it, and used for nothing else.
 //!
 //! What is absent: this crate opens no connection of its own (that is `stoplog-egress`), keeps no
 //! state between turns, and decides nothing about what a turn is good for (that is
-//! [`FinishReason::admits`]).
+//! [`FinishReason::admits`]). No crate for model providers is used: those that there are dial by
+//! themselves, and then there would be a second way out.
 
+mod anthropic;
 mod backoff;
+mod chain;
+mod chat;
+mod gemini;
 mod one_call;
-mod openai;
 mod price;
+mod remote;
+mod responses;
 mod scripted;
+#[cfg(test)]
+mod testkit;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use stoplog_model::digest::canonical_json;
+use stoplog_model::event::ModelAsked;
 use stoplog_model::port::Clock;
+use stoplog_model::session::Spent;
 use stoplog_model::turn::{FailedAttempt, FailureClass, FinishReason, Turn};
 use stoplog_model::{Call, Digest, SessionId};
 
 pub use backoff::{Backoff, MAX_ATTEMPTS, MAX_RETRY_AFTER};
+pub use chain::{Budget, Chain, DEFAULT_RETRIES, Fallback, Window};
 pub use one_call::OneCall;
-pub use openai::{OpenAi, OpenAiSettings, TURN_DEADLINE, TokenLimitField};
-pub use price::Price;
+pub use price::{Price, PriceTable, Priced, Usage};
+pub use remote::{
+    BYTES_PER_TOKEN, IDLE_DEADLINE, Kind, Remote, RemoteSettings, TURN_DEADLINE, TokenLimitField,
+};
 pub use scripted::Scripted;
-pub use stoplog_egress::ApiKey;
+pub use stoplog_egress::{ApiKey, Patience};
 
 /// What a model is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +70,19 @@ pub struct TurnRequest {
     pub tools: Arc<[ToolDefinition]>,
     /// See [`prompt_version_hash`].
     pub prompt_version_hash: String,
+    /// What of the session's course counts for which provider is asked.
+    pub course: Course,
+}
+
+/// The course of a session so far, as far as it counts for which provider is asked, and how often.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Course {
+    /// The profile that gave the last turn; empty for the first of the configuration.
+    pub profile: String,
+    /// A write has left in this session.
+    pub wrote: bool,
+    /// What its runs have spent.
+    pub spent: Spent,
 }
 
 /// A tool, as the model sees it.
@@ -99,11 +128,32 @@ pub enum Message {
     },
 }
 
+/// Who is told of a turn while it is being made.
+pub trait Desk: Send + Sync {
+    /// The time.
+    fn clock(&self) -> &dyn Clock;
+    /// A request leaves next.
+    fn asked(&self, asked: ModelAsked);
+    /// The model goes on writing its answer to this attempt. Nothing of it counts yet.
+    fn heard(&self, attempt: u32, text: &str);
+    /// What was heard of this attempt does not count.
+    fn retracted(&self, attempt: u32);
+}
+
 /// Gives turns.
 #[async_trait]
 pub trait Model: Send + Sync {
-    /// Asks for the next turn, again if the provider failed in a way that may pass.
+    /// Asks for the next turn.
     async fn turn(&self, request: &TurnRequest, clock: &dyn Clock) -> Result<Turn, ModelError>;
+    /// The same, and tells of each request before it leaves, and of text as it comes. A model that
+    /// sends nothing anywhere has nothing to tell.
+    async fn ask(&self, request: &TurnRequest, desk: &dyn Desk) -> Result<Turn, ModelError> {
+        self.turn(request, desk.clock()).await
+    }
+    /// How much the model can hold that is asked first, if somebody has said.
+    fn window(&self, _: &Course) -> Option<Window> {
+        None
+    }
     /// The model that is asked for.
     fn model_id(&self) -> &str;
 }
@@ -131,15 +181,23 @@ pub enum ConfigError {
         /// What is wrong, with its line where there is one.
         why: String,
     },
+    /// A table of prices cannot be used.
+    #[error("the prices in {file} cannot be used: {why}")]
+    Prices {
+        /// Name of the file.
+        file: String,
+        /// What is wrong, with its line where there is one.
+        why: String,
+    },
     /// A price is missing.
     #[error(
-        "the price of `{model}` is not known: give {field} in micro-dollars for a million tokens (0 if it is free)"
+        "the price of `{model}` is not known: give input_usd_micros_per_million and \
+         output_usd_micros_per_million beside it (0 if it is free), or list it in a file of your own: \
+         prices = \"prices.toml\""
     )]
     PriceMissing {
         /// The model.
         model: String,
-        /// Which price.
-        field: &'static str,
     },
     /// Another setting cannot be used.
     #[error("the model setting `{setting}` cannot be used: {why}")]

@@ -36,7 +36,8 @@ pub struct Call {
     pub tool: String,
     /// The arguments. `Value::String` with the raw text when they were not JSON.
     pub arguments: Value,
-    /// The provider's id of the call, to answer it by. Never part of a key.
+    /// The provider's id of the call, to answer it by. Never part of a key. In a client's session:
+    /// the client's own key of the call, by which it may ask for it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
 }

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::effect::{Outcome, Request, Response};
 use crate::id::{ApprovalId, SessionId, Tenant, TraceId};
 use crate::key::ActKey;
+use crate::money::UsdMicros;
 use crate::outcome::{Disposition, Finding, ToolError};
 use crate::reason::Reason;
 use crate::turn::{FailedAttempt, FailureClass, Turn};
@@ -37,6 +38,10 @@ pub enum Event {
     SessionStarted(SessionStarted),
     /// A run began: the first, or a resume.
     RunStarted(RunStarted),
+    /// A model provider is about to be asked, once.
+    ModelAsked(ModelAsked),
+    /// Part of the conversation is left out of every prompt from here on.
+    ContextTrimmed(ContextTrimmed),
     /// The model answered.
     TurnTaken(Turn),
     /// The model answered with what cannot be used; paid for all the same.
@@ -99,6 +104,20 @@ pub struct SessionStarted {
     pub max_iterations: u32,
     /// The tools, pinned.
     pub tools: Vec<Arc<Pin>>,
+    /// Set when no model of ours decides on the calls: they come from a client, one turn each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
+}
+
+/// A client that calls tools by itself, and whose sessions are made as its calls come.
+///
+/// Its calls may be under way beside each other: none of them was decided on from what came of
+/// another, as far as anybody here knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// What its sessions have in common, however many there are: acts of session scope reach over
+    /// all sessions of one conversation of one user.
+    pub conversation: String,
 }
 
 /// See [`Event::RunStarted`].
@@ -115,6 +134,88 @@ pub struct RunStarted {
     pub at_iteration: u32,
     /// The run before did not end in order.
     pub after_crash: bool,
+}
+
+/// See [`Event::ModelAsked`]. One for each request to a provider, before it leaves: what was asked
+/// and never answered is on record, with what it may have cost. A model that sends nothing anywhere
+/// (a script) has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelAsked {
+    /// The iteration that is to be.
+    pub iteration: u32,
+    /// Which request for this turn in this run, counted from 1 over all profiles.
+    pub attempt: u32,
+    /// The same profile was asked before for this turn: the request is paid from the session's
+    /// budget of retries.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+    /// Which profile; empty for the first of the configuration.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub profile: String,
+    /// The model that is asked for.
+    pub model_id: String,
+    /// Digest of the profile's system prompt and of the tool definitions.
+    pub prompt_version_hash: String,
+    /// Tokens of the prompt, estimated from its length.
+    pub input_tokens: u64,
+    /// What the request costs if nobody ever reads its answer: the estimated prompt at the price of
+    /// input. What the model wrote by then is not in it.
+    #[serde(default, skip_serializing_if = "UsdMicros::is_zero")]
+    pub cost: UsdMicros,
+    /// How the attempt before this one failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<FailedAttempt>,
+}
+
+/// Why the conversation was made shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrimCause {
+    /// The prompt would have used more of the context window than the configuration allows.
+    Share,
+    /// The provider said that the prompt does not fit.
+    Refused,
+}
+
+/// A tool's output that is cut in every later prompt. The journal keeps all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputCut {
+    /// The call.
+    pub position: Position,
+    /// The tool: what grew the context can be told by it.
+    pub tool: String,
+    /// Bytes that it had in the prompt.
+    pub from_bytes: u64,
+    /// Bytes of it that stay.
+    pub to_bytes: u64,
+}
+
+/// See [`Event::ContextTrimmed`] (requirements 67, 68, 76, 103). System prompt, task and the newest
+/// turns are never touched. Every later prompt is built from these events, so a resumed run builds
+/// the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextTrimmed {
+    /// The iteration that is to be asked for.
+    pub iteration: u32,
+    /// Why.
+    pub cause: TrimCause,
+    /// Tokens that the model can hold.
+    pub window_tokens: u64,
+    /// Tokens of the prompt before, estimated from the last measured one.
+    pub before_tokens: u64,
+    /// Tokens of the prompt behind it, estimated the same way.
+    pub after_tokens: u64,
+    /// Outputs that are cut from here on, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<OutputCut>,
+    /// Turns up to this one are left out whole, calls with their results; a list of those calls
+    /// stands in their place. 0: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_through: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// See [`Event::TurnRejected`].
@@ -411,6 +512,8 @@ impl Event {
         match self {
             Event::SessionStarted(_) => "session_started",
             Event::RunStarted(_) => "run_started",
+            Event::ModelAsked(_) => "model_asked",
+            Event::ContextTrimmed(_) => "context_trimmed",
             Event::TurnTaken(_) => "turn_taken",
             Event::TurnRejected(_) => "turn_rejected",
             Event::ModelFailed(_) => "model_failed",

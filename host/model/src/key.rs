@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Position;
 use crate::digest::Digest;
+use crate::event::SessionStarted;
 use crate::id::{SessionId, Tenant};
 
 /// The host's name of a call: 64 hex digits.
@@ -65,7 +66,8 @@ pub enum KeyScope {
 /// The tool-declared name of what a call does, within its scope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ActKey {
-    /// `tenant/<tenant>` or `session/<tenant>/<session>`.
+    /// `tenant/<tenant>`, `session/<tenant>/<session>`, `conversation/<tenant>/<user>/<name>`, or
+    /// `client/<tenant>/<user>`.
     pub scope: String,
     /// The filled template, such as `refund_448100_delay`.
     pub key: String,
@@ -79,6 +81,28 @@ impl ActKey {
             KeyScope::Session => format!("session/{tenant}/{session}"),
         };
         ActKey { scope, key }
+    }
+
+    /// The key of an act in a session: for a client's session, session scope is its conversation.
+    pub fn in_session(scope: KeyScope, started: &SessionStarted, key: String) -> ActKey {
+        match (scope, &started.client) {
+            (KeyScope::Session, Some(client)) => {
+                // A slash in a name of people would let one scope run into another.
+                let plain = |text: &str| text.replace('%', "%25").replace('/', "%2F");
+                let (user, name) = (plain(&started.user), plain(&client.conversation));
+                let scope = format!("conversation/{}/{user}/{name}", started.tenant);
+                ActKey { scope, key }
+            }
+            _ => ActKey::new(scope, &started.tenant, &started.session, key),
+        }
+    }
+
+    /// A client's own key: it is that of one tenant and user, and names a call, not an act.
+    pub fn of_client(tenant: &Tenant, user: &str, key: &str) -> ActKey {
+        ActKey {
+            scope: format!("client/{tenant}/{user}"),
+            key: key.to_owned(),
+        }
     }
 
     /// The text for the `Idempotency-Key` header. A tenant-wide key goes as it is, so that the
@@ -162,5 +186,38 @@ mod tests {
             header(KeyScope::Session, &two)
         );
         assert_eq!(header(KeyScope::Tenant, &one), "k");
+    }
+
+    #[test]
+    fn acts_of_a_conversation_reach_over_its_sessions() {
+        let started = |session: &str, user: &str, conversation: Option<&str>| SessionStarted {
+            session: SessionId::new(session).expect("session"),
+            tenant: Tenant::new("acme").expect("tenant"),
+            user: user.into(),
+            feature: "f".into(),
+            task: String::new(),
+            system_prompt: String::new(),
+            max_iterations: 1,
+            tools: vec![],
+            client: conversation.map(|name| crate::event::Client {
+                conversation: name.into(),
+            }),
+        };
+        let act = |scope, started: &SessionStarted| ActKey::in_session(scope, started, "k".into());
+        let own = |session, user, conversation| {
+            act(KeyScope::Session, &started(session, user, conversation))
+        };
+        assert_eq!(own("s1", "bot", Some("c")), own("s2", "bot", Some("c")));
+        assert_ne!(own("s1", "bot", Some("c")), own("s1", "bot", Some("d")));
+        assert_ne!(own("s1", "bot", Some("c")), own("s1", "other", Some("c")));
+        // A session with a model keeps the scope that it always had.
+        let tenant = Tenant::new("acme").expect("tenant");
+        let id = SessionId::new("s1").expect("session");
+        let as_ever = ActKey::new(KeyScope::Session, &tenant, &id, "k".into());
+        assert_eq!(own("s1", "bot", None), as_ever);
+        let of_tenant = act(KeyScope::Tenant, &started("s1", "bot", Some("c")));
+        assert_eq!(of_tenant.scope, "tenant/acme");
+        // No user's name makes another's scope.
+        assert_ne!(own("s1", "a/b", Some("c")), own("s1", "a", Some("b/c")));
     }
 }

@@ -13,6 +13,7 @@ use crate::call::Position;
 use crate::class::Class;
 use crate::digest::Digest;
 use crate::effect::{EffectError, Request, Response};
+use crate::id::SessionId;
 use crate::outcome::{Finding, ToolError};
 
 /// The wall clock, handed in: replay must be exact.
@@ -150,6 +151,27 @@ pub trait Runner: Send + Sync {
     async fn run(&self, job: Job, gate: Arc<dyn Gate>) -> Ran;
 }
 
+/// Told of the model's text while it comes, for people who watch (requirement 142).
+///
+/// Nothing of it is true yet: it is committed when the turn's event is durable, and until then it
+/// may be taken back. An attempt is named by iteration and number; its number is that of
+/// [`ModelAsked`](crate::event::ModelAsked).
+pub trait Hearing: Send + Sync {
+    /// The model goes on writing.
+    fn provisional(&self, session: &SessionId, iteration: u32, attempt: u32, text: &str);
+    /// What was heard of this attempt does not count: it broke, or its turn cannot be used.
+    fn retracted(&self, session: &SessionId, iteration: u32, attempt: u32);
+}
+
+/// Nobody listens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unheard;
+
+impl Hearing for Unheard {
+    fn provisional(&self, _: &SessionId, _: u32, _: u32, _: &str) {}
+    fn retracted(&self, _: &SessionId, _: u32, _: u32) {}
+}
+
 /// A point at which the host may die. Each has a moment before and a moment after.
 ///
 /// Every step that is durable, leaves the host or gives something back is here. The crash sweep
@@ -157,6 +179,9 @@ pub trait Runner: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// A request to a model provider is handed to the journal, and leaves. It is durable with the
+    /// commit that comes next.
+    ModelAsked,
     /// The model's turn is handed to the journal; it is durable with the commit that comes next.
     TurnTaken,
     /// An intent is durable.
@@ -197,7 +222,8 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Stage; 17] = [
+    pub const ALL: [Stage; 18] = [
+        Stage::ModelAsked,
         Stage::TurnTaken,
         Stage::IntentDurable,
         Stage::ApprovalConsumed,

@@ -87,6 +87,8 @@ reasons! {
     KeyConflict "key_conflict" "this act was decided on before with other arguments: look at what was done before deciding again";
     /// The same act is under way.
     KeyInFlight "key_in_flight" "wait for the other call, then ask again";
+    /// There is no room for one more, not even in line.
+    HostBusy "host_busy" "try again after the time that is told; `[limits]` in stoplog.toml says how much is let in";
     /// An operator's policy forbids the call.
     PolicyDenied "policy_denied" "do without this call, or ask the operator";
 
@@ -154,6 +156,13 @@ reasons! {
     /// The journal's durability settings did not take.
     JournalNotDurable "journal_not_durable" "use a file system that supports SQLite's WAL";
 
+    /// A file that the command was to write cannot be written.
+    FileUnwritable "file_unwritable" "name another place, or make room and rights in this one";
+    /// The trace store cannot be read or written now, or is damaged.
+    TracesUnusable "traces_unusable" "free the disk, or delete traces.db* with no host running: the journal brings it back";
+    /// A newer version of stoplog made the trace store.
+    TracesNewer "traces_newer" "use the version of stoplog that made it, or delete traces.db* with no host running";
+
     /// An exported file is not as it was exported.
     ExportBroken "export_broken" "get the file again from where it was made, or export the session anew";
 
@@ -170,8 +179,36 @@ reasons! {
     IterationLimit "iteration_limit" "raise max_iterations for new sessions, or give a smaller task";
     /// The model could not be asked.
     ModelUnavailable "model_unavailable" "check the model section of stoplog.toml, and the provider";
+    /// The session has used up what it may ask of its model.
+    ModelBudgetExhausted "model_budget_exhausted" "see what it did, then raise [model.budget] in stoplog.toml and resume it, or let it be";
     /// The host was told to stop.
     ShuttingDown "shutting_down" "resume the session: `stoplog resume SESSION`, or `stoplog resume --all`";
+    /// A request to the service has no key that is known.
+    Unauthenticated "unauthenticated" "send `Authorization: Bearer KEY`; an operator makes keys with `stoplog key create`";
+    /// The key is for something else.
+    Forbidden "forbidden" "use the key of somebody who may: who asks for a call never decides about it";
+    /// The request was addressed to another host, or sent by the page of another origin.
+    HostRefused "host_refused" "use a name of the service, or add it to hosts or origins under [serve]";
+    /// The request cannot be read.
+    RequestInvalid "request_invalid" "correct what the message names; /openapi.json has the shapes";
+    /// The body is too large.
+    RequestTooLarge "request_too_large" "send less, or raise body_bytes under [serve]";
+    /// The body did not come in time.
+    RequestTimeout "request_timeout" "send the request again, at once";
+    /// There is no such route.
+    RouteNotFound "route_not_found" "see /openapi.json";
+    /// The route takes another method.
+    MethodNotAllowed "method_not_allowed" "see /openapi.json";
+    /// The idempotency key is malformed.
+    IdempotencyKeyInvalid "idempotency_key_invalid" "give one text of 1 to 255 visible characters";
+    /// A handler panicked.
+    HandlerPanicked "handler_panicked" "send the request again under the same key, and report the defect";
+    /// There is no such key.
+    KeyNotFound "key_not_found" "see `stoplog key list`";
+    /// The address of the service cannot be used.
+    ListenFailed "listen_failed" "take another address with --listen, or end what has this one";
+    /// The configuration of a client cannot be changed.
+    ClientConfigInvalid "client_config_invalid" "correct the client's file, or write the entry by hand: the message has it";
     /// The answer says that something was done, and no call did it.
     UnsupportedClaim "unsupported_claim" "look at what was done; then begin another session, or correct the rule of the claim";
     /// The model's answer cannot be used.

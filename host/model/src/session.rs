@@ -1,17 +1,20 @@
 //! The state of a session: the fold of its events, and nothing else.
 //!
 //! Invariants kept here, whatever is written:
-//! * a turn begins only when every call of the turn before is observed;
+//! * a turn begins only when every call of the turn before is observed, unless a client takes the
+//!   turns;
 //! * an effect changes only by [`EffectState::next`];
 //! * an approval is decided once and consumed once;
 //! * a call is observed once, and then only a person's correction of a mismatch changes it.
 
+mod asking;
 mod effect;
 mod frozen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use asking::Spent;
 pub use effect::{EffectEvent, EffectState, IllegalTransition};
 pub use frozen::Frozen;
 use serde::{Deserialize, Serialize};
@@ -184,6 +187,9 @@ impl CallState {
 pub struct TurnState {
     /// The turn.
     pub turn: Turn,
+    /// The profile that gave it; empty for the first of the configuration, or for no provider.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub profile: String,
     /// Its calls, by ordinal.
     pub calls: Vec<CallState>,
 }
@@ -195,8 +201,12 @@ pub struct RunState {
     pub started: RunStarted,
     /// When it began, milliseconds since the Unix epoch.
     pub began_at_ms: u64,
-    /// What its turns cost, those that could not be used included.
+    /// What its turns cost, those that could not be used and requests that nobody read the answer
+    /// of included.
     pub cost: UsdMicros,
+    /// What it asked of model providers.
+    #[serde(default)]
+    pub spent: Spent,
     /// Its end; none if it died.
     pub ended: Option<RunEnded>,
 }
@@ -257,6 +267,10 @@ pub struct Session {
     pub last_seq: u64,
     /// A person abandoned a mismatch: the session cannot go on.
     pub abandoned: bool,
+    /// What of the conversation is left out of the prompt, in order.
+    pub trims: Vec<ContextTrimmed>,
+    /// Requests to providers for the turn that is to be, which no event has answered.
+    unanswered: Vec<ModelAsked>,
     pins: Arc<BTreeMap<String, usize>>,
     /// The calls that are not observed, or wait for a person: what a session is doing is told by
     /// these few, however long it is.
@@ -275,6 +289,8 @@ impl Session {
                 archived: Archived::default(),
                 last_seq: 1,
                 abandoned: false,
+                trims: Vec::new(),
+                unanswered: Vec::new(),
                 open: BTreeSet::new(),
             }),
             event => Err(IllegalEvent {
@@ -436,21 +452,26 @@ impl Session {
                 if self.status() == Status::Ended {
                     return Err("the session has ended".into());
                 }
+                // The run before died while it waited for an answer.
+                self.give_up_asking();
                 self.runs.push(RunState {
                     started,
                     began_at_ms: record.at_ms,
                     cost: UsdMicros(0),
+                    spent: Spent::default(),
                     ended: None,
                 });
                 Ok(())
             }
+            Event::ModelAsked(asked) => self.ask(asked),
+            Event::ContextTrimmed(trimmed) => self.trim(trimmed),
             Event::TurnTaken(turn) => self.take_turn(turn),
-            Event::TurnRejected(rejected) => {
-                self.running()?.cost += rejected.turn.cost;
-                Ok(())
-            }
-            Event::ModelFailed(_) => self.running().map(|_| ()),
+            Event::TurnRejected(rejected) => self.answered(&rejected.turn).map(drop),
+            Event::ModelFailed(failed) => self.failed_to_ask(&failed),
             Event::RunEnded(ended) => {
+                self.running()?;
+                // A host that is told to stop waits for no answer.
+                self.give_up_asking();
                 self.running()?.ended = Some(ended);
                 Ok(())
             }
@@ -484,7 +505,10 @@ impl Session {
         if turn.iteration != self.iterations() + 1 {
             return Err(format!("iteration {} was expected", self.iterations() + 1));
         }
-        if let Some(position) = self.unobserved() {
+        // A client's calls do not wait for each other.
+        if self.started.client.is_none()
+            && let Some(position) = self.unobserved()
+        {
             return Err(format!("call {position} is not observed yet"));
         }
         if turn
@@ -495,7 +519,7 @@ impl Session {
         {
             return Err("the ordinals of its calls are not 0, 1, 2, ...".into());
         }
-        self.running()?.cost += turn.cost;
+        let profile = self.answered(&turn)?;
         let positions = turn.calls.iter().map(|c| Position {
             iteration: turn.iteration,
             ordinal: c.ordinal,
@@ -503,6 +527,7 @@ impl Session {
         self.open.extend(positions);
         self.turns.push(Arc::new(TurnState {
             calls: turn.calls.iter().cloned().map(CallState::new).collect(),
+            profile,
             turn,
         }));
         Ok(())

@@ -49,7 +49,9 @@ impl FinishReason {
             "model_context_window_exceeded" | "context_length_exceeded" => {
                 FinishReason::ContextExceeded
             }
-            "MALFORMED_FUNCTION_CALL" | "malformed_tool_call" => FinishReason::MalformedToolCall,
+            "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "malformed_tool_call" => {
+                FinishReason::MalformedToolCall
+            }
             "error" => FinishReason::Error,
             _ => FinishReason::Unknown,
         }
@@ -199,9 +201,14 @@ pub struct FailedAttempt {
     pub started_at_ms: u64,
     /// How long it took.
     pub latency_ms: u64,
-    /// What it cost all the same, as far as that is known: an abandoned stream is paid for.
+    /// What it cost all the same: a stream that broke is paid for. Known to be nothing when the
+    /// provider refused; else see `cost_is_estimated`.
     #[serde(default, skip_serializing_if = "UsdMicros::is_zero")]
     pub cost: UsdMicros,
+    /// The provider has not said what the attempt used: the cost is worked out from the length of
+    /// what was sent and received.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cost_is_estimated: bool,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -66,7 +66,7 @@ pub fn keys(
     let filled = pin.contract.fill_key(&call.call.arguments)?;
     Ok(match (filled, &pin.contract.key) {
         (Some(key), Some(rule)) => {
-            let act = ActKey::new(rule.scope, tenant, id, key);
+            let act = ActKey::in_session(rule.scope, &session.started, key);
             (act.header(), Some(act))
         }
         _ => (

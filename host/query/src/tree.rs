@@ -68,9 +68,9 @@ fn children(spans: &[&Span], parent: Option<&str>, depth: usize, out: &mut Vec<(
 fn rank(detail: &Detail) -> u8 {
     match detail {
         Detail::Retry { .. } => 0,
-        Detail::LlmCall { .. } => 1,
+        Detail::LlmCall(_) => 1,
         Detail::HitlApproval { .. } => 2,
-        Detail::ToolCall { .. } => 3,
+        Detail::ToolCall(_) => 3,
         Detail::AgentStep { .. } => 4,
         Detail::FinalResponse { .. } => 5,
     }
@@ -94,38 +94,27 @@ fn describe(span: &Span) -> String {
                 word(status)
             )
         }
-        Detail::LlmCall {
-            model_id,
-            input_tokens,
-            output_tokens,
-            cost_usd_micros,
-            ..
-        } => format!(
-            "llm_call {model_id}  {input_tokens} in, {output_tokens} out  ${cost_usd_micros}  {ms} ms"
+        Detail::LlmCall(call) => format!(
+            "llm_call {}  {} in, {} out  ${}  {ms} ms",
+            call.model_id, call.input_tokens, call.output_tokens, call.cost_usd_micros
         ),
-        Detail::ToolCall {
-            tool_name,
-            result_status,
-            blast_radius_class,
-            disposition,
-            idempotency_key,
-            result_summary,
-            ..
-        } => {
-            let status = word(result_status);
+        Detail::ToolCall(call) => {
+            let status = word(call.result_status);
             let mut line = format!(
-                "tool_call {tool_name}  class {blast_radius_class}  {status}  {disposition}  {ms} ms"
+                "tool_call {}  class {}  {status}  {}  {ms} ms",
+                call.tool_name, call.blast_radius_class, call.disposition
             );
-            if *blast_radius_class >= 2 {
-                let _ = write!(line, "  key {idempotency_key}");
+            if call.blast_radius_class >= 2 {
+                let _ = write!(line, "  key {}", call.idempotency_key);
             }
-            let _ = write!(line, "  {result_summary}");
+            let _ = write!(line, "  {}", call.result_summary);
             line
         }
         Detail::Retry {
             what,
             attempt,
             error,
+            ..
         } => {
             format!("retry {what}  attempt {attempt}  {error}  {ms} ms")
         }
@@ -137,7 +126,7 @@ fn describe(span: &Span) -> String {
             ..
         } => format!(
             "hitl_approval {tool_name}  {}  by {decided_by}  {approval_id}  {ms} ms",
-            decision.as_str().unwrap_or("undecided")
+            word(decision)
         ),
         Detail::FinalResponse {
             outcome,
@@ -147,7 +136,7 @@ fn describe(span: &Span) -> String {
             at_iteration,
             ..
         } => {
-            let mut line = format!("final_response  {outcome}");
+            let mut line = format!("final_response  {}", word(outcome));
             if let Some(reason) = reason {
                 let _ = write!(line, " ({reason})");
             }

@@ -150,7 +150,7 @@ fn compare_snapshot(dossier: &Dossier, walked: &Walk) -> Option<String> {
     let mut thawed = match codec::thaw(&dossier.rows[0], snapshot) {
         Ok(Some(thawed)) => thawed,
         // Written by another version: passed over, as a host does.
-        Ok(None) if snapshot.format != stoplog_journal::store::FORMAT => return None,
+        Ok(None) if snapshot.format != stoplog_journal::store::SNAPSHOT_FORMAT => return None,
         Ok(None) => return Some("it cannot be read".into()),
         Err(e) => return Some(e.to_string()),
     };

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use stoplog_model::{ApprovalId, SessionId, Tenant};
 
 use crate::config::parse_age;
 
+mod front;
 mod tool;
+pub(crate) use front::{Client, Install, KeyCommand, Mcp, McpCommand, Role, Serve};
 pub(crate) use tool::{
     AcceptClass, Add, Format, New, ProjectClass, Run as RunTool, Tool, ToolFrom, ToolTest,
 };
@@ -62,6 +65,14 @@ pub(crate) enum Command {
     /// Go on with a session, after a crash, an approval, or a decision about a parked call; or
     /// with all that can go on by themselves.
     Resume(Resume),
+    /// Let clients in over HTTP and MCP, and run what they ask for; sessions that an earlier host
+    /// left are gone on with.
+    Serve(Serve),
+    /// Serve one client over MCP on standard input and output; `mcp install` tells a client to.
+    Mcp(Mcp),
+    /// Keys of the service's callers.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// The sessions in the journal.
     #[command(subcommand)]
     Sessions(Sessions),
@@ -74,9 +85,12 @@ pub(crate) enum Command {
     /// Calls that wait for a person because nobody knows whether they were done.
     #[command(subcommand)]
     Parked(Parked),
-    /// Traces.
+    /// One trace.
     #[command(subcommand)]
     Trace(Trace),
+    /// All traces: the trace store, traces.db in the data directory.
+    #[command(subcommand)]
+    Traces(Traces),
     /// Check that the journal, or an exported file, is what was written: chain, fold, and all that
     /// is derived. Looks only, takes no lock, and changes nothing.
     Verify(Verify),
@@ -86,10 +100,21 @@ pub(crate) enum Command {
     /// Delete sessions that are over and old, with their events; beside a running host too.
     ///
     /// A key of an act outlives its session for as long as [retention] says, with its result, so
-    /// that the same act is not done again. spans.jsonl stays as it is.
+    /// that the same act is not done again. Spans in the trace store go by [retention] traces_days,
+    /// whether their session is there or not; spans.jsonl stays as it is.
     Prune(Prune),
     /// Say what is wrong with configuration, tools, journal and toolchain, and what to do.
     Doctor,
+    /// Print a script that completes this command line, for the start-up file of a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the manual pages, one a command, into a directory; it is made if it is not there.
+    Man {
+        /// Such as /usr/local/share/man/man1.
+        dir: PathBuf,
+    },
     /// The far side of `tool test`, for itself.
     #[command(hide = true, name = FAR_SIDE)]
     FarSide,
@@ -103,7 +128,11 @@ impl Command {
     pub(crate) fn runs_sessions(&self) -> bool {
         matches!(
             self,
-            Command::Run(_) | Command::Resume(_) | Command::Tool(Tool::Run(_))
+            Command::Run(_)
+                | Command::Resume(_)
+                | Command::Tool(Tool::Run(_))
+                | Command::Serve(_)
+                | Command::Mcp(Mcp { command: None, .. })
         )
     }
 }
@@ -262,6 +291,13 @@ pub(crate) enum ResolveAs {
     NotDone,
     /// Leave it: the model is told that nobody knows.
     Abandon,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Traces {
+    /// Make the trace store anew from the journal, beside a running host too. Spans of sessions
+    /// that the journal has no more are kept.
+    Rebuild,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,8 +4,11 @@
 //! knows is an error too, so a typo never silently means the default.
 
 mod claims;
+mod limits;
+mod model;
 mod retention;
 mod secrets;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use stoplog_admission::Bounds;
 use stoplog_egress::Grant;
 use stoplog_model::Reason;
 use stoplog_policy::approval::When;
@@ -21,9 +25,11 @@ use toml::Spanned;
 
 use crate::error::CliError;
 
+pub use model::{ChainConfig, FallbackConfig, ModelConfig, ProfileConfig};
 pub use retention::Kept;
 pub(crate) use retention::parse_age;
 pub use secrets::SecretSource;
+pub use serve::{Asked, Service};
 
 /// Where a host keeps its data if nobody says otherwise, beside the configuration.
 const DEFAULT_DATA_DIR: &str = "data";
@@ -42,7 +48,7 @@ struct File {
     data_dir: Option<PathBuf>,
     lock: Option<PathBuf>,
     agent: Agent,
-    model: Spanned<Model>,
+    model: Spanned<model::Section>,
     #[serde(default)]
     approval: Approval,
     #[serde(default)]
@@ -51,6 +57,10 @@ struct File {
     shutdown: Shutdown,
     #[serde(default)]
     retention: retention::Section,
+    #[serde(default)]
+    serve: serve::Section,
+    #[serde(default)]
+    limits: limits::Section,
     #[serde(default)]
     grant: Vec<GrantSection>,
     #[serde(default)]
@@ -65,20 +75,6 @@ struct Agent {
     feature: String,
     system_prompt: String,
     max_iterations: Option<Spanned<u32>>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Model {
-    kind: Spanned<String>,
-    script: Option<PathBuf>,
-    base_url: Option<Spanned<String>>,
-    model: Option<String>,
-    api_key_env: Option<String>,
-    temperature: Option<f64>,
-    max_tokens: Option<u32>,
-    input_usd_micros_per_million: Option<u64>,
-    output_usd_micros_per_million: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,33 +109,6 @@ struct ToolSection {
     hold_when: Vec<Spanned<String>>,
 }
 
-/// Which model.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ModelConfig {
-    /// Replays a file.
-    Scripted {
-        /// The file, if the configuration names one.
-        script: Option<PathBuf>,
-    },
-    /// An OpenAI-compatible endpoint.
-    OpenAi {
-        /// Such as `https://api.openai.com/v1`.
-        base_url: url::Url,
-        /// The model's name.
-        model: String,
-        /// The environment variable with the key.
-        api_key_env: Option<String>,
-        /// In thousandths.
-        temperature_milli: u32,
-        /// Tokens a turn.
-        max_tokens: u32,
-        /// Micro-dollars for a million tokens read.
-        input_usd_micros_per_million: Option<u64>,
-        /// Micro-dollars for a million tokens written.
-        output_usd_micros_per_million: Option<u64>,
-    },
-}
-
 /// A configuration that holds together.
 #[derive(Debug)]
 pub struct Config {
@@ -159,6 +128,10 @@ pub struct Config {
     pub grace: Duration,
     /// How long sessions and keys are kept (`[retention]`).
     pub retention: Kept,
+    /// How clients come in (`[serve]`).
+    pub serve: Service,
+    /// How many calls are let in at once, and may stand in line (`[limits]`).
+    pub calls: Bounds,
     /// Which model.
     pub model: ModelConfig,
     /// Approval rules, compiled.
@@ -221,49 +194,14 @@ impl Config {
             max_iterations,
             grace: grace(&source, &file.shutdown)?,
             retention: file.retention.check(&source)?,
-            model: model(&source, base, &file.model)?,
+            serve: file.serve.check(&source, base)?,
+            calls: file.limits.check(&source)?,
+            model: model::check(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,
             claims: file.claims.check(&source)?,
             grants: grants(&source, &file.grant)?,
             secrets: secrets::check(&source, base, file.secrets)?,
         })
-    }
-}
-
-fn model(
-    source: &Source<'_>,
-    base: &Path,
-    section: &Spanned<Model>,
-) -> Result<ModelConfig, CliError> {
-    let m = section.get_ref();
-    let missing =
-        |key: &str| source.at(section, format!("[model] of kind \"openai\" needs `{key}`"));
-    match m.kind.get_ref().as_str() {
-        "scripted" => Ok(ModelConfig::Scripted {
-            script: m.script.as_ref().map(|s| base.join(s)),
-        }),
-        "openai" => {
-            let base_url = m.base_url.as_ref().ok_or_else(|| missing("base_url"))?;
-            let url = url::Url::parse(base_url.get_ref())
-                .map_err(|e| source.at(base_url, format!("base_url is not a URL: {e}")))?;
-            let temperature = m.temperature.unwrap_or(0.0);
-            if !(0.0..=2.0).contains(&temperature) {
-                return Err(source.at(section, "temperature must be 0 to 2"));
-            }
-            Ok(ModelConfig::OpenAi {
-                base_url: url,
-                model: m.model.clone().ok_or_else(|| missing("model"))?,
-                api_key_env: m.api_key_env.clone(),
-                temperature_milli: (temperature * 1000.0).round() as u32,
-                max_tokens: m.max_tokens.unwrap_or(2048),
-                input_usd_micros_per_million: m.input_usd_micros_per_million,
-                output_usd_micros_per_million: m.output_usd_micros_per_million,
-            })
-        }
-        other => Err(source.at(
-            &m.kind,
-            format!("there is no model kind \"{other}\"; use \"scripted\" or \"openai\""),
-        )),
     }
 }
 

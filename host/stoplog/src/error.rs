@@ -39,6 +39,17 @@ pub struct CliError {
     pub message: String,
 }
 
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.reason {
+            Some(reason) => write!(f, "{}: {}", reason.code(), self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for CliError {}
+
 impl CliError {
     /// An error with a reason code.
     pub fn new(reason: Reason, message: impl Into<String>) -> CliError {
@@ -65,12 +76,12 @@ impl CliError {
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
                 | ToolChanged | ToolMissing | ToolClassNotAccepted | ToolDeclined | ToolNotAdded
                 | ToolNotBuilt | ProjectNotFound | ProjectExists | TemplateMissing | SecretExposed
-                | CaseInvalid | TemplateInvalid,
+                | CaseInvalid | TemplateInvalid | ListenFailed | ClientConfigInvalid | KeyNotFound,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt
-                | JournalNewer | JournalNotDurable | ExportBroken | SessionNotFound | SessionExists
-                | SessionEnded,
+                | JournalNewer | JournalNotDurable | TracesUnusable | TracesNewer | ExportBroken
+                | SessionNotFound | SessionExists | SessionEnded,
             ) => Exit::Journal,
             _ => Exit::Failed,
         }

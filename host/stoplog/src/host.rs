@@ -6,13 +6,16 @@
 //! * a session's tools are those that it began with, whatever the lock says today;
 //! * once the shutdown is asked for nothing is begun.
 
+mod at_work;
 mod closing;
 mod crew;
 mod edges;
+mod front;
 mod journal;
+mod projection;
 mod wiring;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
 use stoplog_journal::{
@@ -24,22 +27,32 @@ use stoplog_model::session::Status;
 use stoplog_model::{Reason, SessionId};
 use tokio_util::sync::CancellationToken;
 
+use self::projection::Projection;
 use crate::config::Config;
 use crate::error::CliError;
 
+use at_work::{AtWork, Held};
 pub(crate) use closing::{Left, Step, Told};
-pub(crate) use crew::{Came, Crew};
+pub(crate) use crew::{Came, Crew, Serving};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
+use front::Spoken;
+pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use journal::Journal;
+pub(crate) use projection::{following, look_after, traces};
 pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
 
 /// What the sessions of a process share.
 pub(crate) struct Host {
     journal: Journal,
+    /// Follows the journal; none when the trace store cannot be used.
+    projection: Mutex<Option<Projection>>,
     driver: Driver,
     tools: Tools,
+    /// What models are saying, for who watches.
+    spoken: Spoken,
     watch: Arc<dyn Watch>,
     shutdown: CancellationToken,
+    at_work: Arc<AtWork>,
 }
 
 /// A session to take as far as it gets.
@@ -48,8 +61,8 @@ pub(crate) enum Work {
     Begin(Box<SessionStarted>),
     /// Go on with it.
     GoOn(SessionId),
-    /// Go on with it: it is taken over already.
-    Taken(SessionId, Box<Taken>),
+    /// Go on with it: it is held, and taken over already.
+    Taken(SessionId, Held, Box<Taken>),
 }
 
 impl Work {
@@ -57,7 +70,7 @@ impl Work {
     pub(crate) fn session(&self) -> &SessionId {
         match self {
             Work::Begin(started) => &started.session,
-            Work::GoOn(id) | Work::Taken(id, _) => id,
+            Work::GoOn(id) | Work::Taken(id, ..) => id,
         }
     }
 }
@@ -82,6 +95,16 @@ impl Ran {
 }
 
 impl Host {
+    /// Whether this process has the session open to write.
+    pub(crate) fn is_at_work_on(&self, session: &SessionId) -> bool {
+        self.at_work.has(session)
+    }
+
+    /// The rows.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.journal.store
+    }
+
     /// A host over an open journal. `shutdown` is asked for by whoever owns the process.
     pub(crate) fn new(
         journal: Journal,
@@ -91,30 +114,50 @@ impl Host {
         shutdown: CancellationToken,
     ) -> Result<Host, CliError> {
         let (driver, tools) = wiring::driver(config, &journal.data, voice)?;
+        let (store, nudge) = (journal.store.clone(), journal.nudge.clone());
+        let projection = Projection::begin(&journal.data, store, nudge);
+        let spoken = Spoken::new();
+        let driver = driver.with_hearing(Arc::new(spoken.clone()));
         Ok(Host {
             journal,
+            projection: Mutex::new(projection),
             driver: driver.with_shutdown(shutdown.clone()),
             tools,
+            spoken,
             watch,
             shutdown,
+            at_work: Arc::default(),
         })
+    }
+
+    /// Who follows the journal, for whoever ends it.
+    fn take_projection(&self) -> Option<Projection> {
+        let mut projection = self
+            .projection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        projection.take()
     }
 
     /// Takes a session as far as it gets. None: the host is shutting down, and it was not run.
     async fn work(&self, work: Work) -> Result<Option<Ran>, CliError> {
         if self.shutdown.is_cancelled() {
-            if let Work::Taken(_, taken) = work {
+            if let Work::Taken(_, _held, taken) = work {
                 taken.journal.close().await?;
             }
             return Ok(None);
         }
-        let session = match work {
-            Work::Begin(started) => self.begin(*started).await?,
-            Work::GoOn(id) => {
-                let taken = self.take_over(&id).await?;
-                self.ready(&id, taken).await?
+        let (_held, session) = match work {
+            Work::Begin(started) => {
+                let held = self.at_work.hold(&started.session).await?;
+                (held, self.begin(*started).await?)
             }
-            Work::Taken(id, taken) => self.ready(&id, *taken).await?,
+            Work::GoOn(id) => {
+                let held = self.at_work.hold(&id).await?;
+                let taken = self.take_over(&id).await?;
+                (held, self.ready(&id, taken).await?)
+            }
+            Work::Taken(id, held, taken) => (held, self.ready(&id, *taken).await?),
         };
         if self.shutdown.is_cancelled() {
             session.close().await?;

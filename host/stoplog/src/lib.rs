@@ -1,18 +1,22 @@
 //! The `stoplog` command as a library: CLI, config, wiring.
 //!
 //! `main` wires the edges that everything below is handed: the clock, the store, the way out, the
-//! sandbox, the shutdown. A program that embeds the host calls [`main_with_args`]; tests that want
-//! to know when the host passes a stage call [`main_with`]. Both are the `main` of a process: `run`
-//! and `resume` take SIGTERM and SIGINT over, and may end the process.
+//! sandbox, the shutdown. A program that has the host in it opens one with [`embed::Host`], and owns
+//! its process and its signals. One that is the command under another name calls
+//! [`main_with_args`]; tests that want to know when the host passes a stage call [`main_with`]. Both
+//! are the `main` of a process: `run`, `resume` and `serve` take SIGTERM and SIGINT over, and may end
+//! the process.
 
 mod args;
 mod bounded;
 mod commands;
 pub mod config;
+pub mod embed;
 mod error;
 mod host;
 mod lock;
 mod output;
+mod people;
 mod project;
 mod sample;
 mod signals;

@@ -147,10 +147,7 @@ fn invalid(path: &Path, why: impl std::fmt::Display) -> CliError {
 }
 
 fn unwritable(path: &Path, e: std::io::Error) -> CliError {
-    CliError::new(
-        Reason::JournalUnwritable,
-        format!("{}: {e}", path.display()),
-    )
+    CliError::new(Reason::FileUnwritable, format!("{}: {e}", path.display()))
 }
 
 impl Lock {

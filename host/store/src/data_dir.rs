@@ -101,6 +101,11 @@ impl DataDir {
         self.path.join("journal.db")
     }
 
+    /// The trace store's file.
+    pub fn traces(&self) -> PathBuf {
+        self.path.join("traces.db")
+    }
+
     /// The spans' file.
     pub fn spans(&self) -> PathBuf {
         self.path.join("spans.jsonl")
@@ -115,6 +120,14 @@ impl DataDir {
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
     }
+}
+
+/// Whether a process has the lock. Taken for a moment to find out; whoever wants it meanwhile tries
+/// again.
+pub fn is_held(path: &Path) -> bool {
+    let file = File::open(path.join("host.lock"));
+    // No file: no host was ever here.
+    file.is_ok_and(|file| file.try_lock_shared().is_err())
 }
 
 /// Who has the lock, as the file says.
@@ -145,7 +158,9 @@ mod tests {
     fn a_second_host_fails_loudly_and_a_command_goes_beside() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("data");
+        assert!(!is_held(&path), "no host was ever here");
         let first = DataDir::for_host(&path, "host a (pid 1)").expect("first");
+        assert!(is_held(&path));
         let error = DataDir::for_host(&path, "host b").expect_err("second");
         assert!(error.to_string().contains("host a (pid 1)"), "{error}");
         assert!(
@@ -154,6 +169,7 @@ mod tests {
                 .is_locked()
         );
         drop(first);
+        assert!(!is_held(&path));
         assert!(
             DataDir::for_host(&path, "host b")
                 .expect("after")

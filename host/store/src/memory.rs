@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use stoplog_journal::{
-    ActKeyRow, ActKeyState, Batch, Head, Lease, OpenIntentRow, Part, Pruned, Reading, Retention,
-    Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
+    ActKeyRow, ActKeyState, Batch, Cursor, Fed, Feed, Head, Lease, OpenIntentRow, Part, Portion,
+    Pruned, Reading, Retention, Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
 };
 use stoplog_model::SessionId;
 
@@ -29,6 +29,10 @@ struct Tables {
     sessions: BTreeMap<String, Kept>,
     acts: BTreeMap<(String, String), ActKeyRow>,
     open: BTreeMap<(String, u32, u32, String), OpenIntentRow>,
+    /// Session and `seq` of each row, by the order of the commits, counted from 1.
+    order: BTreeMap<u64, (String, u64)>,
+    /// How many rows were ever written.
+    written: u64,
 }
 
 /// A store in memory.
@@ -116,6 +120,11 @@ impl Store for MemoryStore {
             if own {
                 tables.acts.remove(&act);
             }
+        }
+        for row in &batch.rows {
+            tables.written += 1;
+            let place = tables.written;
+            tables.order.insert(place, (session.clone(), row.seq));
         }
         let kept = tables.sessions.entry(session).or_default();
         kept.head = Some(batch.head);
@@ -240,6 +249,9 @@ impl Upkeep for MemoryStore {
         let before = tables.acts.len();
         let mut left = retention.batch;
         let sessions: Vec<String> = tables.sessions.keys().cloned().collect();
+        tables
+            .order
+            .retain(|_, (session, _)| sessions.binary_search(session).is_ok());
         tables.acts.retain(|_, act| {
             let before_ms = retention.keys_before_ms[usize::from(act.class.min(4))];
             let is_orphan = act.kept.is_some() || sessions.binary_search(&act.session).is_err();
@@ -252,7 +264,54 @@ impl Upkeep for MemoryStore {
     }
 }
 
+#[async_trait]
+impl Feed for MemoryStore {
+    async fn feed(&self, after: &Cursor, portion: Portion) -> Result<Option<Fed>, StoreError> {
+        let tables = self.tables();
+        let Some(place) = tables.place(after) else {
+            return Ok(None);
+        };
+        let mut fed = Fed {
+            cursor: after.clone(),
+            ..Fed::default()
+        };
+        let mut bytes = 0;
+        for (place, (session, seq)) in tables.order.range(place + 1..) {
+            let enough = fed.rows.len() >= portion.rows || bytes >= portion.bytes;
+            if enough && !fed.rows.is_empty() {
+                fed.has_more = true;
+                break;
+            }
+            if let Some(row) = tables.row(session, *seq) {
+                bytes += row.body.len();
+                fed.cursor = Cursor::from_text(format!("{place} {session} {seq}"));
+                fed.rows.push((session.clone(), row.clone()));
+            }
+        }
+        Ok(Some(fed))
+    }
+}
+
 impl Tables {
+    /// The number behind which to read; none if the place is not of this store.
+    fn place(&self, cursor: &Cursor) -> Option<u64> {
+        if cursor.is_start() {
+            return Some(0);
+        }
+        let (place, what) = cursor.as_text().split_once(' ')?;
+        let place: u64 = place.parse().ok()?;
+        let is_ours = match self.order.get(&place) {
+            Some((session, seq)) => what == format!("{session} {seq}"),
+            None => place <= self.written,
+        };
+        is_ours.then_some(place)
+    }
+
+    fn row(&self, session: &str, seq: u64) -> Option<&Row> {
+        let kept = self.sessions.get(session)?;
+        kept.rows.iter().find(|row| row.seq == seq)
+    }
+
     /// Sessions that may go, the oldest first, one batch at most.
     fn prunable(&self, retention: &Retention) -> Vec<String> {
         let mut over: Vec<SessionRow> = self
@@ -321,5 +380,6 @@ mod tests {
     async fn conforms() {
         stoplog_journal::conformance::run_all(|| Arc::new(MemoryStore::new())).await;
         stoplog_journal::conformance::run_upkeep(|| Arc::new(MemoryStore::new())).await;
+        stoplog_journal::conformance::run_feed(|| Arc::new(MemoryStore::new())).await;
     }
 }

@@ -15,6 +15,7 @@
 
 mod connection;
 mod deep;
+mod feed;
 mod guard;
 mod prune;
 mod read;
@@ -28,8 +29,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::Connection;
 use stoplog_journal::{
-    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Pruned, Reading, Retention, SessionRow, Store,
-    StoreError, Upkeep, Which,
+    ActKeyRow, Batch, Cursor, Fed, Feed, Lease, OpenIntentRow, Part, Portion, Pruned, Reading,
+    Retention, SessionRow, Store, StoreError, Upkeep, Which,
 };
 use stoplog_model::SessionId;
 use stoplog_model::port::{Moment, Stage, Unwatched, Watch};
@@ -285,6 +286,15 @@ impl Upkeep for SqliteStore {
         self.watch
             .reached(Stage::SessionsPruned, Moment::After, None);
         Ok(pruned)
+    }
+}
+
+#[async_trait]
+impl Feed for SqliteStore {
+    async fn feed(&self, after: &Cursor, portion: Portion) -> Result<Option<Fed>, StoreError> {
+        let (after, format) = (after.clone(), self.format);
+        self.query(move |c| feed::fed(c, format, &after, portion))
+            .await
     }
 }
 

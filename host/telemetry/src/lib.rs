@@ -3,6 +3,8 @@
 //! * [`Span`] has its required fields without `Option`: a span without a tenant cannot be built.
 //! * [`SpanMaker`] folds the records of a session and is the only maker of spans. The same records
 //!   give the same spans with the same ids, so whatever holds spans can be rebuilt.
+//! * [`Projector`] follows the journal and fills a [`TraceStore`], which people ask; what is not
+//!   over yet is in there too, and is never a success.
 //! * [`JsonlSink`] writes them as lines with the literal field names of requirements 28 to 34.
 //!
 //! Redaction happens when a span is made (requirement 60): what `x-disclosure` hides never
@@ -10,8 +12,19 @@
 
 mod jsonl;
 mod maker;
+mod makers;
+mod projector;
+mod row;
 mod span;
+mod traces;
 
 pub use jsonl::JsonlSink;
 pub use maker::{SpanMaker, spans};
-pub use span::{Common, Detail, Span, StepStatus, ToolStatus};
+pub use projector::{Bounds, ProjectError, Projector, Stepped};
+pub use row::SpanRow;
+pub use span::{
+    Common, Decision, Detail, LlmCall, Outcome, Span, StepStatus, ToolCall, ToolStatus,
+};
+pub use traces::{
+    Advance, BrokenSession, Finished, OpenRun, OpenSpans, Progress, Scope, TraceError, TraceStore,
+};

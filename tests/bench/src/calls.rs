@@ -133,7 +133,7 @@ pub(crate) async fn serial(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
 }
 
 /// Calls of each session of a busy round.
-fn calls_each(sessions: usize) -> u32 {
+pub(crate) fn calls_each(sessions: usize) -> u32 {
     (BUSY_CALLS / sessions as u32).max(10)
 }
 

@@ -144,6 +144,7 @@ impl Host {
                 .iter()
                 .map(|kind| self.parts.pin(*kind).into())
                 .collect(),
+            client: None,
         };
         let journal = SessionJournal::create(self.opening(), started).await?;
         Ok(Arc::new(journal))

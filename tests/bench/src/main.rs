@@ -18,6 +18,7 @@
 //! | `serial` | `calls.rs` | one session through the driver | the same rows, commits, requests |
 //! | `throughput` | `calls.rs` | 64 and 256 sessions through the driver | the same |
 //! | `spans` | `calls.rs` | a host with the sink of spans | the same host without |
+//! | `projection` | `projection.rs` | events to rows of the trace store | the host that makes them |
 //! | `class0` | `pure.rs` | one dispatch on the memory store | bare wasmtime |
 //! | `bytes` | `calls.rs` | `write_bytes` of the process | none |
 //! | `resume` | `history.rs` | 10,000 events | 10 events |
@@ -35,6 +36,7 @@ mod host;
 mod machine;
 mod memory;
 mod paced;
+mod projection;
 mod prune;
 mod pure;
 mod report;
@@ -60,11 +62,12 @@ use crate::report::Measure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured when nothing is named: all but pruning and the soak, which take long.
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     "commits",
     "serial",
     "throughput",
     "spans",
+    "projection",
     "class0",
     "bytes",
     "resume",
@@ -211,6 +214,7 @@ async fn measure(bench: &Bench, name: &str) -> anyhow::Result<Vec<Measure>> {
         "serial" => calls::serial(bench).await,
         "throughput" => calls::throughput(bench).await,
         "spans" => calls::spans(bench).await,
+        "projection" => projection::projection(bench).await,
         "class0" => pure::class0(bench).await,
         "bytes" => calls::bytes(bench).await,
         "resume" => history::resume(bench).await,

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use stoplog_llm::{Message, Model, ModelError, TurnRequest};
+use stoplog_llm::{Course, Desk, Message, Model, ModelError, TurnRequest, Window};
+use stoplog_model::event::ModelAsked;
 use stoplog_model::port::Clock;
 use stoplog_model::turn::{FailureClass, FinishReason, Turn};
 use stoplog_model::{Call, UsdMicros};
@@ -25,6 +26,8 @@ pub struct SimModel {
     turns: u32,
     /// One call like this, and then the answer.
     how: Option<&'static str>,
+    /// Tokens that it can hold; in half of the worlds too few for the conversation.
+    window: Option<u64>,
     state: Mutex<State>,
     /// Whether it may still fail, or be cut off.
     fails_percent: Mutex<u64>,
@@ -44,8 +47,11 @@ impl SimModel {
         tools: Vec<usize>,
         how: Option<&'static str>,
     ) -> Arc<SimModel> {
+        let mut dice = Dice::new(seed, "window");
+        let small = how.is_none() && dice.percent(50);
         Arc::new(SimModel {
             seed,
+            window: small.then(|| 80 + dice.below(200)),
             tools,
             turns: if how.is_some() { 2 } else { turns },
             how,
@@ -108,7 +114,7 @@ impl SimModel {
 #[async_trait]
 impl Model for SimModel {
     async fn turn(&self, request: &TurnRequest, clock: &dyn Clock) -> Result<Turn, ModelError> {
-        let shown = shown(&request.messages);
+        let (dropped, shown) = shown(&request.messages);
         let session = match request.messages.first() {
             Some(Message::User { text }) => text.clone(),
             _ => String::new(),
@@ -129,6 +135,7 @@ impl Model for SimModel {
                 iteration: request.iteration,
                 at_ms: started_at_ms,
                 shown: shown.clone(),
+                dropped,
                 said: turn,
             });
         };
@@ -167,11 +174,11 @@ impl Model for SimModel {
             model_version: "1".to_owned(),
             prompt_version_hash: request.prompt_version_hash.clone(),
             temperature_milli: 0,
-            input_tokens: 1,
+            input_tokens: tokens(&request.messages),
             output_tokens: 1,
             cache_read_tokens: 0,
             cache_write_tokens: 0,
-            context_window_tokens: 0,
+            context_window_tokens: self.window.unwrap_or(0),
             price_version: String::new(),
             cost: UsdMicros(1),
             started_at_ms,
@@ -180,9 +187,43 @@ impl Model for SimModel {
         })
     }
 
+    /// A provider: it is told of before it is asked, and takes its time.
+    async fn ask(&self, request: &TurnRequest, desk: &dyn Desk) -> Result<Turn, ModelError> {
+        desk.asked(ModelAsked {
+            iteration: request.iteration,
+            attempt: 1,
+            again: false,
+            profile: String::new(),
+            model_id: self.model_id().to_owned(),
+            prompt_version_hash: request.prompt_version_hash.clone(),
+            input_tokens: tokens(&request.messages),
+            cost: UsdMicros(2),
+            after: None,
+        });
+        let place = format!("wait {} {}", request.session, request.iteration);
+        let ms = *Dice::new(self.seed, &place).pick(&[0, 0, 20, 120]);
+        tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+        self.turn(request, desk.clock()).await
+    }
+
+    fn window(&self, _: &Course) -> Option<Window> {
+        self.window.map(|tokens| Window {
+            tokens,
+            trim_at_percent: 80,
+            keep_turns: 1,
+            keep_output_bytes: 12,
+        })
+    }
+
     fn model_id(&self) -> &str {
         "simulated"
     }
+}
+
+/// Tokens of a conversation, as this provider counts them.
+fn tokens(messages: &[Message]) -> u64 {
+    let bytes = messages.iter().map(|m| format!("{m:?}").len() as u64);
+    bytes.sum::<u64>() / 4
 }
 
 /// A turn as one line.
@@ -194,9 +235,15 @@ pub fn said(text: &str, calls: &[Call]) -> String {
     format!("{text}: {}", calls.join(" "))
 }
 
-/// The conversation, as the model was shown it.
-fn shown(messages: &[Message]) -> Vec<Shown> {
-    let mut iteration = 0;
+/// The conversation, as the model was shown it: the turns that it was told are left out, and the rest.
+fn shown(messages: &[Message]) -> (u32, Vec<Shown>) {
+    let note = messages.get(1).and_then(|message| match message {
+        Message::User { text } => text.strip_prefix("[Turns 1 to "),
+        _ => None,
+    });
+    let through = note.and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let dropped = through.unwrap_or(0);
+    let mut iteration = dropped;
     let mut shown = Vec::new();
     for message in messages {
         match message {
@@ -224,5 +271,5 @@ fn shown(messages: &[Message]) -> Vec<Shown> {
             }),
         }
     }
-    shown
+    (dropped, shown)
 }

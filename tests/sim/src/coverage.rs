@@ -63,7 +63,7 @@ pub const RARE: [&str; 2] = ["lease_renewed.before", "lease_renewed.after"];
 pub const EXPECTED: &[(&str, &str)] = &[
     (
         "event",
-        "session_started run_started turn_taken turn_rejected model_failed approval_requested \
+        "session_started run_started model_asked context_trimmed turn_taken turn_rejected model_failed approval_requested \
          approval_decided call_started read_recorded intent_recorded outcome_recorded probed \
          undone observed parked park_resolved run_ended",
     ),
@@ -91,7 +91,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ),
     (
         "reached",
-        "turn_taken.before turn_taken.after intent_durable.before intent_durable.after \
+        "model_asked.before model_asked.after turn_taken.before turn_taken.after intent_durable.before intent_durable.after \
          approval_consumed.before approval_consumed.after request_sent.before request_sent.after \
          answer_received.before answer_received.after observation_durable.before \
          observation_durable.after request_under_way append.before append.after",
@@ -103,6 +103,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
          renew.before renew.after release.before release.after sessions.before sessions.after \
          act_key.before act_key.after",
     ),
+    ("trim", "cut dropped"),
     ("zombie", "froze_in_append froze_under_way fenced"),
     (
         "how",

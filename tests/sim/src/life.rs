@@ -32,9 +32,11 @@ pub enum Point {
 }
 
 /// Points that a schedule aims at by name. Others are met by count.
-pub const AIMED: [Point; 17] = {
+pub const AIMED: [Point; 19] = {
     use Moment::{After, Before};
     [
+        Point::Stage(Stage::ModelAsked, Before),
+        Point::Stage(Stage::ModelAsked, After),
         Point::Stage(Stage::TurnTaken, Before),
         Point::Stage(Stage::TurnTaken, After),
         Point::Stage(Stage::IntentDurable, Before),

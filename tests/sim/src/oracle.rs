@@ -47,6 +47,8 @@ pub struct Asked {
     pub at_ms: u64,
     /// The conversation that it was shown.
     pub shown: Vec<Shown>,
+    /// Turns up to this one are left out of it, and it was told so.
+    pub dropped: u32,
     /// The usable turn that it gave; none if it failed or was cut off.
     pub said: Option<String>,
 }
@@ -295,25 +297,89 @@ fn one_key(history: &History) -> Vec<String> {
         .collect()
 }
 
-/// What the model was shown is never lost or changed, but for the one correction that the design
-/// allows: a person found that the far side does not have what the journal calls done.
+/// What the model was shown is never lost or changed in silence. Two things may happen to it. A
+/// person found that the far side does not have what the journal calls done: then it is corrected.
+/// And it may be left out to make room: then the model is told so, and it stays left out; the last
+/// turn is always there, whole. The journal has all of it.
 fn remembered(history: &History) -> Vec<String> {
-    let mut before: BTreeMap<&str, &[Shown]> = BTreeMap::new();
+    let mut known: BTreeMap<&str, BTreeMap<Place, &Shown>> = BTreeMap::new();
+    let mut dropped: BTreeMap<&str, u32> = BTreeMap::new();
     let mut broken = Vec::new();
-    let asked = history.asked.iter().map(|a| (&a.session, &a.shown));
-    let ends = history.endings.iter().map(|e| (&e.session, &e.shown));
-    for (session, shown) in asked.chain(ends) {
-        let earlier = before.insert(session, shown).unwrap_or_default();
-        if shown.len() < earlier.len() {
-            let lost = earlier.len() - shown.len();
-            broken.push(format!("{session}: {lost} entries of the prompt are lost"));
+    for asked in &history.asked {
+        let session = asked.session.as_str();
+        let before = dropped.insert(session, asked.dropped).unwrap_or(0);
+        if asked.dropped < before {
+            broken.push(format!(
+                "{session}: turn {before} was left out, and came back"
+            ));
         }
-        for (old, new) in earlier.iter().zip(shown) {
-            if !same_or_corrected(old, new) {
-                broken.push(format!("{session}: {old:?} became {new:?}"));
-            }
+        if asked.dropped > 0 && asked.dropped + 1 >= asked.iteration {
+            broken.push(format!(
+                "{session}: turn {} was left out at once",
+                asked.dropped
+            ));
+        }
+        let last = asked.iteration.saturating_sub(1);
+        let cut_last = asked
+            .shown
+            .iter()
+            .any(|s| s.place().0 == last && s.is_cut());
+        if cut_last {
+            broken.push(format!("{session}: the last turn, {last}, is cut"));
+        }
+        let known = known.entry(session).or_default();
+        broken.extend(missing(session, known, &asked.shown, asked.dropped));
+    }
+    for ending in &history.endings {
+        let session = ending.session.as_str();
+        let known = known.entry(session).or_default();
+        broken.extend(missing(session, known, &ending.shown, 0));
+    }
+    broken
+}
+
+/// Iteration, and 0 for the turn itself, 1 and more for its calls.
+type Place = (u32, u32);
+
+impl Shown {
+    fn place(&self) -> Place {
+        match self {
+            Shown::Turn { iteration, .. } => (*iteration, 0),
+            Shown::Result {
+                iteration, ordinal, ..
+            } => (*iteration, ordinal + 1),
         }
     }
+
+    /// Its middle is left out, and it says so.
+    fn is_cut(&self) -> bool {
+        matches!(self, Shown::Result { text, .. } if text.contains("left out to make room"))
+    }
+}
+
+/// What was known of a session and is not shown, or is shown as something else. What is shown is
+/// known from now on.
+fn missing<'a>(
+    session: &str,
+    known: &mut BTreeMap<Place, &'a Shown>,
+    shown: &'a [Shown],
+    dropped: u32,
+) -> Vec<String> {
+    let mut broken = Vec::new();
+    if !shown.is_sorted_by_key(Shown::place) {
+        broken.push(format!("{session}: the prompt is out of order"));
+    }
+    let now: BTreeMap<Place, &Shown> = shown.iter().map(|s| (s.place(), s)).collect();
+    for (place, old) in known.iter().filter(|(place, _)| place.0 > dropped) {
+        match now.get(place) {
+            None => broken.push(format!("{session}: {old:?} is lost")),
+            Some(new) if !same_or_corrected(old, new) => {
+                broken.push(format!("{session}: {old:?} became {new:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+    known.extend(now);
     broken
 }
 
@@ -321,20 +387,18 @@ fn same_or_corrected(old: &Shown, new: &Shown) -> bool {
     match (old, new) {
         (
             Shown::Result {
-                iteration,
-                ordinal,
                 is_error,
                 changed,
                 text,
                 code,
+                ..
             },
             Shown::Result {
-                iteration: i,
-                ordinal: o,
                 is_error: e,
                 changed: c,
                 text: t,
                 code: new_code,
+                ..
             },
         ) => {
             let corrected = *e
@@ -342,7 +406,10 @@ fn same_or_corrected(old: &Shown, new: &Shown) -> bool {
                 && c == "nothing";
             let same = (is_error, changed, code) == (e, c, new_code)
                 && (text == t || text.is_empty() || t.is_empty());
-            (iteration, ordinal) == (i, o) && (same || corrected)
+            // Cut once, it stays cut, but for the journal, which has no text here.
+            let is_same_end = (is_error, code) == (e, new_code);
+            let cut = is_same_end && (new.is_cut() || (old.is_cut() && t.is_empty()));
+            same || corrected || cut
         }
         _ => old == new,
     }

@@ -338,7 +338,8 @@ fn told(results: Vec<Result<Response, EffectError>>, lies: bool) -> Returned {
 
 async fn look(gate: &dyn Gate) -> Returned {
     match gate.fetch(get("things/price")).await {
-        Ok(response) if response.status == 200 => output("price"),
+        // It says more than anybody needs: enough for its middle to be left out of a prompt.
+        Ok(response) if response.status == 200 => output(&format!("price{}", " 9".repeat(150))),
         Ok(_) => error(ErrorCode::Upstream, Aftermath::Untouched, "cannot look"),
         Err(e) => error(ErrorCode::Transient, Aftermath::Untouched, e.to_string()),
     }

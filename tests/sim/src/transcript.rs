@@ -4,6 +4,7 @@ use futures::executor::block_on;
 use stoplog_model::event::{CallResult, Event};
 use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::port::Clock;
+use stoplog_model::session::Status;
 use stoplog_model::{CallKey, Outcome, Position, Reason, Record, Session};
 
 use crate::agent::said;
@@ -36,6 +37,10 @@ impl World {
             self.count_records(&records);
             self.count("session", session.status().as_str());
             transcript(&mut history, &session);
+            history
+                .wrong
+                .extend(off_the_record(&id.to_string(), &records));
+            history.wrong.extend(left_out(&history, &session));
         }
         history.wrong.extend(locked(&self.wrong).iter().cloned());
         history.wrong.extend(self.far.wrong());
@@ -94,6 +99,14 @@ impl World {
                     };
                     coverage.count("outcome", word);
                 }
+                Event::ContextTrimmed(trimmed) => {
+                    if !trimmed.cuts.is_empty() {
+                        coverage.count("trim", "cut");
+                    }
+                    if trimmed.dropped_through > 0 {
+                        coverage.count("trim", "dropped");
+                    }
+                }
                 Event::Probed(probed) => coverage.count("finding", probed.finding.word()),
                 Event::Parked(parked) => coverage.count("parked", parked.reason.code()),
                 Event::Observed(observed) => {
@@ -109,6 +122,37 @@ impl World {
             }
         }
     }
+}
+
+/// Turns that the journal has without the request that they answer.
+fn off_the_record(session: &str, records: &[Record]) -> Vec<String> {
+    let mut asked = 0;
+    let mut wrong = Vec::new();
+    for record in records {
+        match &record.event {
+            Event::ModelAsked(request) => asked = request.iteration,
+            Event::TurnTaken(turn) if turn.iteration != asked => {
+                wrong.push(format!(
+                    "{session}: turn {} was asked for off the record",
+                    turn.iteration
+                ));
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// What the journal of a session that ended says is left out, and what its model was told last.
+fn left_out(history: &History, session: &Session) -> Option<String> {
+    let name = session.started.session.to_string();
+    let last = history.asked.iter().rev().find(|a| a.session == name)?;
+    let of_journal = session.trims.last().map_or(0, |t| t.dropped_through);
+    let is_over = session.status() == Status::Ended;
+    (is_over && last.dropped != of_journal).then(|| {
+        let told = last.dropped;
+        format!("{name}: turns up to {of_journal} are left out, and the model was told {told}")
+    })
 }
 
 /// The name by which the far side knows a call.

@@ -526,6 +526,7 @@ impl World {
             system_prompt: String::new(),
             max_iterations: self.turns.saturating_sub(u32::from(self.turns == 5)),
             tools: self.pins.iter().cloned().map(Arc::new).collect(),
+            client: None,
         }
     }
 

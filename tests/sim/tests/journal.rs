@@ -84,6 +84,7 @@ async fn written(path: &Path, runs: u64) {
         system_prompt: String::new(),
         max_iterations: 5,
         tools: Vec::new(),
+        client: None,
     };
     let journal = SessionJournal::create(opening(path), started).await;
     let journal = journal.expect("made");

@@ -1,6 +1,9 @@
 //! One call through the real dispatcher, with a tool and a far side made for the test: what a
 //! rerun may do, and what people get to see of a call.
 
+#[path = "one_call/busy.rs"]
+mod busy;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -226,6 +229,7 @@ async fn begun(store: &Arc<MemoryStore>, clock: &Arc<Time>) -> Arc<SessionJourna
         system_prompt: String::new(),
         max_iterations: 5,
         tools: vec![Arc::new(pin())],
+        client: None,
     };
     let journal = SessionJournal::create(opening, started)
         .await
@@ -257,38 +261,68 @@ async fn met(tool: Tool, lost: &'static str) -> Met {
 }
 
 async fn met_with_losses(tool: Tool, lost: &'static str, losses: usize) -> Met {
-    let store = Arc::new(MemoryStore::new());
-    let clock = Arc::new(Time::default());
-    clock.follow();
-    let journal = begun(&store, &clock).await;
-    let far = Arc::new(Far {
-        lost,
-        losses,
-        prices: AtomicU32::new(100),
-        sent: Mutex::default(),
-    });
-    let grant = Grant::parse("http://far.sim/")
-        .and_then(|g| g.with_connect(SocketAddr::from(([127, 0, 0, 1], 9))))
-        .expect("a grant");
-    let access = Access {
-        grants: vec![grant].into(),
-    };
-    let time: Arc<dyn Clock> = clock;
-    let dispatcher = Dispatcher::new(
-        Arc::new(tool),
-        Egress::with_transport(Settings::default(), far.clone()),
-        time,
-        ApprovalRules::none(),
-        [("tool".to_owned(), access)].into(),
-    );
-    let dispatched = dispatcher.dispatch(&journal, AT).await.expect("dispatched");
-    let sent = far.sent.lock().expect("lock").clone();
+    let scene = Scene::new(tool, lost, losses).await;
+    let dispatched = scene.dispatch(AT).await;
+    let sent = scene.sent();
     Met {
         dispatched,
         sent,
-        store,
-        journal,
-        dispatcher,
+        store: scene.store,
+        journal: scene.journal,
+        dispatcher: scene.dispatcher,
+    }
+}
+
+/// A session in its first turn, and what its call will meet.
+struct Scene {
+    store: Arc<MemoryStore>,
+    journal: Arc<SessionJournal>,
+    dispatcher: Dispatcher,
+    far: Arc<Far>,
+}
+
+impl Scene {
+    async fn new(tool: Tool, lost: &'static str, losses: usize) -> Scene {
+        let store = Arc::new(MemoryStore::new());
+        let clock = Arc::new(Time::default());
+        clock.follow();
+        let journal = begun(&store, &clock).await;
+        let far = Arc::new(Far {
+            lost,
+            losses,
+            prices: AtomicU32::new(100),
+            sent: Mutex::default(),
+        });
+        let grant = Grant::parse("http://far.sim/")
+            .and_then(|g| g.with_connect(SocketAddr::from(([127, 0, 0, 1], 9))))
+            .expect("a grant");
+        let access = Access {
+            grants: vec![grant].into(),
+        };
+        let time: Arc<dyn Clock> = clock;
+        let dispatcher = Dispatcher::new(
+            Arc::new(tool),
+            Egress::with_transport(Settings::default(), far.clone()),
+            time,
+            ApprovalRules::none(),
+            [("tool".to_owned(), access)].into(),
+        );
+        Scene {
+            store,
+            journal,
+            dispatcher,
+            far,
+        }
+    }
+
+    async fn dispatch(&self, at: Position) -> Dispatched {
+        let dispatched = self.dispatcher.dispatch(&self.journal, at).await;
+        dispatched.expect("dispatched")
+    }
+
+    /// Paths of the requests that arrived.
+    fn sent(&self) -> Vec<String> {
+        self.far.sent.lock().expect("lock").clone()
     }
 }
 

@@ -45,6 +45,7 @@ async fn written(path: &Path, runs: &[(&str, u64)]) -> Arc<SqliteStore> {
     let store = Arc::new(SqliteStore::open(path).expect("open"));
     for (name, runs) in runs {
         let started = SessionStarted {
+            client: None,
             session: id(name),
             tenant: Tenant::new("acme").expect("id"),
             user: "u".into(),

@@ -257,16 +257,11 @@ fn check(
 fn check_spans(name: &str, records: &[Record], report: &mut Report) -> anyhow::Result<()> {
     let mut own: HashMap<String, u32> = HashMap::new();
     for span in spans(records)? {
-        if let Detail::ToolCall {
-            tool_name,
-            blast_radius_class,
-            disposition,
-            ..
-        } = span.detail
-            && blast_radius_class >= 2
-            && !["replayed", "in_doubt"].contains(&disposition.as_str())
+        if let Detail::ToolCall(call) = span.detail
+            && call.blast_radius_class >= 2
+            && !["replayed", "in_doubt"].contains(&call.disposition.as_str())
         {
-            *own.entry(tool_name).or_default() += 1;
+            *own.entry(call.tool_name).or_default() += 1;
         }
     }
     for (tool, ..) in ACTS {

@@ -10,7 +10,8 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use stoplog_journal::load;
 use stoplog_model::SessionId;
-use stoplog_store::SqliteStore;
+use stoplog_store::{SqliteStore, TraceDb};
+use stoplog_telemetry::{Bounds, Projector, Scope, TraceStore};
 use stoplog_tests::{Said, World, bins};
 
 use super::points::Scene;
@@ -299,11 +300,39 @@ pub(crate) fn check(tool: Tool, scene: Scene, at: &str, again: Option<&str>) -> 
         transcript == expected,
         "it differs from a run that nobody killed:\n{transcript:?}\n{expected:?}"
     );
+    check_traces(&world)?;
     match durable.answer {
         // Nobody takes the session up again, so nobody adds to the file what it lacks.
         Some(_) => check_spans_of(&world, spans_of_journal(&world)?, scene.acts().len()),
         None => check_spans(&world, scene.acts().len()),
     }
+}
+
+/// The trace store has the spans of the journal, each once, and nothing open, whoever wrote them.
+fn check_traces(world: &World) -> anyhow::Result<()> {
+    let traces = TraceDb::open(&world.data_dir().join("traces.db"))?;
+    let traces = Arc::new(traces);
+    let journal = SqliteStore::open_to_read(&world.data_dir().join("journal.db"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let bodies = runtime.block_on(async {
+        // A host that died behind the answer has left the end of it to whoever looks.
+        let mut projector = Projector::new(Arc::new(journal), traces.clone(), Bounds::default());
+        projector.catch_up().await?;
+        anyhow::Ok(traces.spans(Scope::Session("s")).await?)
+    })?;
+    let read = |body: &String| serde_json::from_str(body);
+    let mut there: Vec<Value> = bodies.iter().map(read).collect::<Result<_, _>>()?;
+    let mut expected = spans_of_journal(world)?;
+    for spans in [&mut there, &mut expected] {
+        spans.sort_by_key(|s| s["span_id"].to_string());
+    }
+    ensure!(
+        there == expected,
+        "traces.db has\n{there:?}\nand not\n{expected:?}"
+    );
+    Ok(())
 }
 
 /// The spans as the journal gives them, whatever the file has.

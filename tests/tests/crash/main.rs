@@ -16,6 +16,7 @@
 mod approvals;
 mod between;
 mod cell;
+mod door;
 mod points;
 mod prune;
 mod second;

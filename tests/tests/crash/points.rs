@@ -38,6 +38,10 @@ pub(crate) enum Visits {
 pub(crate) fn visits(stage: Stage) -> Visits {
     use Scene::{Approved, Long, Slow, Write};
     match stage {
+        Stage::ModelAsked => Visits::Test {
+            source: include_str!("../models/killed.rs"),
+            names: "model_asked:{}:1",
+        },
         Stage::TurnTaken => Visits::Sweep(Write, &["turn_taken:{}:2"]),
         Stage::IntentDurable => Visits::Sweep(Write, &["intent_durable:{}:1"]),
         Stage::ApprovalConsumed => Visits::Sweep(Approved, &["approval_consumed:{}:1"]),

@@ -86,6 +86,10 @@ fn seen(iteration: u32, ordinal: u32) -> Event {
 }
 
 fn session(events: Vec<Event>) -> Session {
+    session_of(None, events)
+}
+
+fn session_of(client: Option<Client>, events: Vec<Event>) -> Session {
     let started = Event::SessionStarted(SessionStarted {
         session: SessionId::new("s").expect("id"),
         tenant: Tenant::new("acme").expect("id"),
@@ -98,6 +102,7 @@ fn session(events: Vec<Event>) -> Session {
             pin("read", Class::ReadOnly).into(),
             pin("write", Class::External).into(),
         ],
+        client,
     });
     let records: Vec<Record> = [started, run(false)]
         .into_iter()
@@ -224,4 +229,31 @@ fn a_confirmation_is_owed_until_a_run_got_past_it() {
         let told = format!("{events:?}");
         assert_eq!(owes_confirmation(&session(events)), owed, "{told}");
     }
+}
+
+/// A client's calls are gone on with beside each other, whichever waits; behind the last one the
+/// session is over, and no model is asked.
+#[test]
+fn a_clients_open_calls_run_at_once_and_then_it_is_over() {
+    let client = || {
+        Some(Client {
+            conversation: String::new(),
+        })
+    };
+    let turns = vec![turn(1, "write"), turn(2, "write"), turn(3, "read")];
+    let open = next(&session_of(
+        client(),
+        [turns.clone(), vec![seen(2, 0)]].concat(),
+    ));
+    let at = |iteration| Position {
+        iteration,
+        ordinal: 0,
+    };
+    assert_eq!(open, Step::Run(vec![at(1), at(3)]));
+    let all = [turns, vec![seen(3, 0), seen(1, 0), seen(2, 0)]].concat();
+    let over = Step::Finish {
+        answer: String::new(),
+    };
+    assert_eq!(next(&session_of(client(), all)), over);
+    assert_eq!(next(&session_of(client(), vec![])), over);
 }

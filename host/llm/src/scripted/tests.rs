@@ -56,6 +56,7 @@ async fn turn(iteration: u32, messages: Vec<Message>) -> Result<Turn, ModelError
         messages,
         tools: [].into(),
         prompt_version_hash: "0123456789ab".into(),
+        course: crate::Course::default(),
     };
     let model = Scripted::parse("refunds.json", SCRIPT).expect("script");
     model.turn(&request, &Fixed).await

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Archived, CallState, RunState, Session, TurnState, pins_of};
-use crate::event::SessionStarted;
+use crate::event::{ContextTrimmed, ModelAsked, SessionStarted};
 
 /// A session without its first event and without the turns that are over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ pub struct Frozen {
     archived: Archived,
     last_seq: u64,
     abandoned: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trims: Vec<ContextTrimmed>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unanswered: Vec<ModelAsked>,
 }
 
 impl Frozen {
@@ -55,6 +59,8 @@ impl Session {
             },
             last_seq: self.last_seq,
             abandoned: self.abandoned,
+            trims: self.trims.clone(),
+            unanswered: self.unanswered.clone(),
         }
     }
 
@@ -68,6 +74,8 @@ impl Session {
             archived: frozen.archived,
             last_seq: frozen.last_seq,
             abandoned: frozen.abandoned,
+            trims: frozen.trims,
+            unanswered: frozen.unanswered,
             open: BTreeSet::new(),
         };
         session.open = session

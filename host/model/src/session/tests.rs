@@ -22,6 +22,7 @@ fn records(events: Vec<Event>) -> Vec<Record> {
         system_prompt: String::new(),
         max_iterations: 20,
         tools: vec![],
+        client: None,
     });
     let run = Event::RunStarted(RunStarted {
         trace_id: TraceId::new("a".repeat(32)).expect("id"),
@@ -344,4 +345,126 @@ fn not_done_behind_an_undo_in_doubt_is_believed() {
     assert!(!void(vec![other]), "another doubt says nothing about it");
     let undo = labelled(intent("k.undo", 1, None), UNDO_LABEL);
     assert!(void(vec![undo]));
+}
+
+fn asked(iteration: u32, attempt: u32, after: Option<u64>) -> Event {
+    Event::ModelAsked(ModelAsked {
+        iteration,
+        attempt,
+        again: attempt > 1,
+        profile: if attempt > 2 {
+            "spare".into()
+        } else {
+            String::new()
+        },
+        model_id: "m".into(),
+        prompt_version_hash: "p".into(),
+        input_tokens: 100,
+        cost: UsdMicros(30),
+        after: after.map(|cost| crate::turn::FailedAttempt {
+            failure: crate::turn::FailureClass::ProviderTransient,
+            message: "the stream broke".into(),
+            started_at_ms: 1,
+            latency_ms: 1,
+            cost: UsdMicros(cost),
+            cost_is_estimated: true,
+        }),
+    })
+}
+
+fn ended() -> Event {
+    Event::RunEnded(RunEnded {
+        outcome: RunOutcome::Interrupt,
+        answer: String::new(),
+        reason: Some(Reason::ShuttingDown),
+        failure: None,
+        message: String::new(),
+    })
+}
+
+fn again() -> Event {
+    Event::RunStarted(RunStarted {
+        trace_id: TraceId::new("b".repeat(32)).expect("id"),
+        host: "h".into(),
+        resumed_from: None,
+        at_iteration: 1,
+        after_crash: true,
+    })
+}
+
+/// Cost of each run, and requests, retries and tokens read of all.
+fn spent(events: Vec<Event>) -> (Vec<u64>, [u64; 3]) {
+    let session = Session::fold(&records(events))
+        .expect("legal")
+        .expect("there");
+    let thawed = Session::thaw((*session.started).clone(), session.freeze());
+    assert_eq!(thawed, session, "a snapshot forgets nothing of it");
+    let all = session.spent();
+    let costs = session.runs.iter().map(|r| r.cost.0).collect();
+    (costs, [all.requests, all.retries, all.input_tokens])
+}
+
+#[test]
+fn what_was_asked_and_never_answered_is_paid_by_the_run_that_asked() {
+    // Answered: the turn says what all of it cost.
+    let turn_came = vec![asked(1, 1, None), asked(1, 2, Some(7)), turn(1)];
+    assert_eq!(spent(turn_came), (vec![1], [2, 1, 1]));
+    // The host died behind the second request: the first failed at a known cost, the second is
+    // estimated. The budget is the session's.
+    let died = vec![
+        asked(1, 1, None),
+        asked(1, 2, Some(7)),
+        again(),
+        asked(1, 1, None),
+        turn(1),
+    ];
+    assert_eq!(spent(died), (vec![37, 1], [3, 1, 1]));
+    let stopped = vec![asked(1, 1, None), ended()];
+    assert_eq!(spent(stopped), (vec![30], [1, 0, 0]));
+    // A script asks nobody, and its turn counts all the same.
+    assert_eq!(spent(vec![turn(1)]), (vec![1], [1, 0, 1]));
+}
+
+#[test]
+fn a_turn_is_of_the_profile_that_was_asked_last() {
+    let events = vec![
+        asked(1, 1, None),
+        asked(1, 2, None),
+        asked(1, 3, None),
+        turn(1),
+    ];
+    let session = Session::fold(&records(events))
+        .expect("legal")
+        .expect("there");
+    assert_eq!(session.turns[0].profile, "spare");
+}
+
+#[test]
+fn the_model_is_asked_in_order_and_for_the_next_turn_alone() {
+    for (events, why) in [
+        (vec![asked(2, 1, None)], "iteration 1 was expected"),
+        (vec![asked(1, 2, None)], "attempt 1 was expected"),
+        (
+            vec![asked(1, 1, None), asked(1, 1, None)],
+            "attempt 2 was expected",
+        ),
+        (vec![turn(1), asked(2, 1, None)], "is not observed yet"),
+        (vec![trimmed(1, 1)], "cannot be left out that is not taken"),
+        (vec![trimmed(2, 0)], "iteration 1 was expected"),
+    ] {
+        let error = Session::fold(&records(events)).expect_err(why);
+        assert!(error.why.contains(why), "{error}");
+    }
+}
+
+fn trimmed(iteration: u32, dropped_through: u32) -> Event {
+    Event::ContextTrimmed(ContextTrimmed {
+        iteration,
+        cause: TrimCause::Share,
+        window_tokens: 1000,
+        before_tokens: 900,
+        after_tokens: 500,
+        cuts: vec![],
+        dropped_through,
+    })
 }

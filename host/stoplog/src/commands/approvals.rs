@@ -1,17 +1,18 @@
 //! `approvals list|show|approve|reject`.
 
 use serde_json::{Value, json};
-use stoplog_model::event::{ApprovalDecided, Event, Verdict};
+use stoplog_model::event::Verdict;
 use stoplog_model::port::Clock;
-use stoplog_model::{ApprovalId, Reason, SessionId, disclosure};
+use stoplog_model::{ApprovalId, SessionId};
 use stoplog_policy::readable::make_readable;
-use stoplog_query::waiting::{self, Asked};
+use stoplog_query::waiting;
 
 use super::Context;
 use crate::args::Approvals;
 use crate::error::{CliError, Exit};
 use crate::host::{self, Journal, SystemClock};
 use crate::output;
+use crate::people::{self, By};
 
 pub(super) async fn run(context: &Context, command: Approvals) -> Result<Exit, CliError> {
     match command {
@@ -26,13 +27,6 @@ pub(super) async fn run(context: &Context, command: Approvals) -> Result<Exit, C
     }
 }
 
-fn not_found(id: &ApprovalId) -> CliError {
-    CliError::new(
-        Reason::ApprovalNotFound,
-        format!("there is no approval {id}"),
-    )
-}
-
 async fn list(context: &Context, all: bool) -> Result<Exit, CliError> {
     let store = host::look(&context.data_dir()?)?;
     let loaded = stoplog_query::all(&*store).await?;
@@ -40,7 +34,7 @@ async fn list(context: &Context, all: bool) -> Result<Exit, CliError> {
     let mut asked = waiting::approvals(&loaded);
     asked.retain(|a| all || a.status(now_ms) == "pending");
     if context.json {
-        let told: Vec<Value> = asked.iter().map(|a| packet(a, now_ms)).collect();
+        let told: Vec<Value> = asked.iter().map(|a| people::packet(a, now_ms)).collect();
         output::json(&json!(told));
         return Ok(Exit::Ok);
     }
@@ -66,48 +60,6 @@ async fn list(context: &Context, all: bool) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// The packet, with nothing in it that hides or pretends.
-fn packet(asked: &Asked<'_>, now_ms: u64) -> Value {
-    let approval = &asked.state.approval;
-    let decision = asked.state.decision.as_ref();
-    // An approver sees personal data, which is what they decide about; secrets they do not.
-    let shown = match asked.session.pin(&approval.tool) {
-        Some(pin) => disclosure::for_approver(&approval.arguments, &pin.contract.input_schema),
-        None => Value::from("[undecided]"),
-    };
-    json!({
-        "id": approval.id,
-        "status": asked.status(now_ms),
-        "tenant": asked.session.started.tenant,
-        "session": asked.session.started.session,
-        "call": asked.position.to_string(),
-        "tool": approval.tool,
-        "tool_version": approval.tool_version,
-        "component": approval.component,
-        "class": approval.class.number(),
-        "why": make_readable(&approval.why),
-        "preview": make_readable(&approval.preview),
-        "arguments": readable(&shown),
-        "args_digest": approval.args_digest,
-        "requested_at_ms": approval.requested_at_ms,
-        "expires_at_ms": approval.expires_at_ms,
-        "decided_by": decision.map(|d| &d.by),
-        "note": decision.map(|d| &d.note),
-    })
-}
-
-fn readable(value: &Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(make_readable(text)),
-        Value::Array(items) => items.iter().map(readable).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, v)| (make_readable(name), readable(v)))
-            .collect(),
-        other => other.clone(),
-    }
-}
-
 async fn show(context: &Context, id: &ApprovalId) -> Result<Exit, CliError> {
     let store = host::look(&context.data_dir()?)?;
     let loaded = stoplog_query::all(&*store).await?;
@@ -115,8 +67,8 @@ async fn show(context: &Context, id: &ApprovalId) -> Result<Exit, CliError> {
     let asked = asked
         .iter()
         .find(|a| a.state.approval.id == *id)
-        .ok_or_else(|| not_found(id))?;
-    let told = packet(asked, SystemClock.now_ms());
+        .ok_or_else(|| people::no_approval(id))?;
+    let told = people::packet(asked, SystemClock.now_ms());
     if context.json {
         output::json(&told);
         return Ok(Exit::Ok);
@@ -194,45 +146,11 @@ pub(super) async fn settle(
     }
     let store = host::look(&context.data_dir()?)?;
     let loaded = stoplog_query::all(&*store).await?;
-    let session = waiting::session_of(&loaded, id).ok_or_else(|| not_found(id))?;
+    let session = waiting::session_of(&loaded, id).ok_or_else(|| people::no_approval(id))?;
     let journal = Journal::beside_host(&context.data_dir()?, context.watch.clone())?;
-    let writer = journal.open(&session, context.watch.clone()).await?;
-    writer.recall().await?;
-    // Judged under the lease: between looking and leasing somebody may have decided.
-    let now_ms = SystemClock.now_ms();
-    let found = writer.read(|s| {
-        let (position, state) = s.approval(id)?;
-        let asked = Asked {
-            session: s,
-            position,
-            state,
-        };
-        Some((position, asked.status(now_ms)))
-    });
-    let result = match found {
-        None => Err(not_found(id)),
-        Some((position, "pending")) => {
-            let decided = ApprovalDecided {
-                id: id.clone(),
-                position,
-                verdict,
-                by,
-                note,
-            };
-            writer
-                .append(vec![Event::ApprovalDecided(decided)])
-                .await
-                .map_err(CliError::from)
-        }
-        Some((_, "expired")) => Err(CliError::new(
-            Reason::ApprovalExpired,
-            format!("approval {id} has expired and counts as rejected"),
-        )),
-        Some((_, status)) => Err(CliError::new(
-            Reason::ApprovalNotPending,
-            format!("approval {id} is {status} already"),
-        )),
-    };
+    let writer = people::open_patiently(&journal, &session, context.watch.clone()).await?;
+    let by = By { name: by, note };
+    let result = people::decide_in(&writer, id, verdict, by).await;
     host::close(writer).await?;
     result.map(|()| session)
 }

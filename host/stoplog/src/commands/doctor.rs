@@ -7,7 +7,7 @@ use stoplog_journal::Store;
 use stoplog_store::DataDir;
 
 use super::Context;
-use crate::config::Config;
+use crate::config::{Config, ModelConfig, ProfileConfig};
 use crate::error::{CliError, Exit};
 use crate::host;
 use crate::lock::{self, Lock};
@@ -87,7 +87,7 @@ fn toolchain() -> Finding {
 async fn look(config: &Config, findings: &mut Vec<Finding>) {
     findings.push(good(format!("configuration: {}", config.path.display())));
     match host::egress(config).and_then(|egress| host::model(config, &egress, None).map(|_| ())) {
-        Ok(()) => findings.push(good("model and secrets")),
+        Ok(()) => findings.extend(models(config)),
         Err(error) => findings.push(bad("model and secrets", &error)),
     }
     match DataDir::unlocked(&config.data_dir) {
@@ -103,6 +103,39 @@ async fn look(config: &Config, findings: &mut Vec<Finding>) {
         ))),
         Err(error) => findings.push(bad("journal", &error)),
     }
+}
+
+/// What is asked for turns, as it would be asked. Nothing is sent.
+fn models(config: &Config) -> Vec<Finding> {
+    let ModelConfig::Chain(chain) = &config.model else {
+        return vec![good("model and secrets")];
+    };
+    let told = |name: &str, profile: &ProfileConfig| {
+        let key = match &profile.key {
+            Some(_) => "key found",
+            None => "no key",
+        };
+        let price = match profile.priced.version.as_str() {
+            "" => "price beside it".to_owned(),
+            version => format!("price of table {version}"),
+        };
+        let window = match profile.context_window_tokens {
+            0 => "context_window_tokens not given, so use of the window is not watched".to_owned(),
+            tokens => format!("window of {tokens} tokens"),
+        };
+        let (kind, model) = (profile.kind.word(), &profile.model);
+        let at = profile.base_url.host_str().unwrap_or("?");
+        format!("{name}: {model} ({kind}) at {at}, {key}, {price}, {window}")
+    };
+    let mut findings = vec![good(told("model and secrets", &chain.first))];
+    for fallback in &chain.fallbacks {
+        let name = match fallback.armed {
+            true => format!("fallback {} (evaluated: {})", fallback.name, fallback.eval),
+            false => format!("fallback {}, not armed", fallback.name),
+        };
+        findings.push(good(told(&name, &fallback.profile)));
+    }
+    findings
 }
 
 /// Checks the journal, and counts its open intents.

@@ -74,6 +74,6 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     write().map_err(|e| {
         let _ = fs::remove_file(&beside);
         let message = format!("{}: {e}", path.display());
-        CliError::new(Reason::JournalUnwritable, message)
+        CliError::new(Reason::FileUnwritable, message)
     })
 }

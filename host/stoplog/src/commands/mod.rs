@@ -3,14 +3,20 @@
 mod approvals;
 mod doctor;
 mod export;
+pub(crate) mod front;
+mod key;
+mod manual;
+mod mcp;
 mod parked;
 mod prune;
 mod resume_all;
 mod run;
 mod run_report;
+mod serve;
 mod sessions;
 mod tool;
 mod trace;
+mod traces;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +25,7 @@ use std::sync::Arc;
 use stoplog_model::port::Watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Args, Command};
+use crate::args::{self, Args, Command};
 use crate::config::Config;
 use crate::error::{CliError, Exit};
 
@@ -28,11 +34,29 @@ pub(crate) struct Context {
     config: PathBuf,
     data_dir: Option<PathBuf>,
     pub(crate) json: bool,
+    /// Standard output belongs to a protocol: nothing else is printed to it.
+    pub(crate) quiet_stdout: bool,
     pub(crate) watch: Arc<dyn Watch>,
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Context {
+    /// For a host that is part of another program: it prints nothing.
+    pub(crate) fn embedded(
+        config: PathBuf,
+        watch: Arc<dyn Watch>,
+        shutdown: CancellationToken,
+    ) -> Context {
+        Context {
+            config,
+            data_dir: None,
+            json: true,
+            quiet_stdout: true,
+            watch,
+            shutdown,
+        }
+    }
+
     /// The configuration, with the command line's data directory if it names one.
     pub(crate) fn config(&self) -> Result<Config, CliError> {
         Ok(self.with_data_dir(Config::load(&self.config)?))
@@ -70,6 +94,7 @@ pub(crate) async fn run(
         config: args.config,
         data_dir: args.data_dir,
         json: args.json,
+        quiet_stdout: matches!(args.command, Command::Mcp(args::Mcp { command: None, .. })),
         watch,
         shutdown,
     };
@@ -79,15 +104,21 @@ pub(crate) async fn run(
             Some(id) => run::resume(&context, id, resume.script.as_deref()).await,
             None => resume_all::run(&context, resume).await,
         },
+        Command::Serve(serve) => serve::run(&context, serve).await,
+        Command::Mcp(mcp) => mcp::run(&context, mcp).await,
+        Command::Key(key) => key::run(&context, key),
         Command::Sessions(sessions) => sessions::run(&context, sessions).await,
         Command::Tool(tool) => tool::run(&context, tool).await,
         Command::Approvals(approvals) => approvals::run(&context, approvals).await,
         Command::Parked(parked) => parked::run(&context, parked).await,
         Command::Trace(trace) => trace::run(&context, trace).await,
+        Command::Traces(traces) => traces::run(&context, traces).await,
         Command::Verify(verify) => verify::run(&context, verify).await,
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,
         Command::Doctor => doctor::run(&context).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::pages(&dir),
         Command::FarSide => tool::test::far_side().await,
         Command::DoomedHost => tool::test::doomed_host().await,
     }

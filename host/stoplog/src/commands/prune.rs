@@ -1,13 +1,17 @@
 //! `prune`: deletes sessions that are over and old, in small commits, beside a running host.
 //!
 //! No lock is taken: a host that starts meanwhile must not be turned away. What is safe to delete
-//! is judged in the commit that deletes it. `spans.jsonl` is a projection and stays as it is.
+//! is judged in the commit that deletes it. Before a session goes, its spans are in the trace store,
+//! where they stay for as long as `[retention] traces_days` says; `spans.jsonl` stays as it is.
+
+use std::sync::Arc;
 
 use serde_json::json;
 use stoplog_journal::{Pruned, Retention, Upkeep};
 use stoplog_model::port::Clock;
 use stoplog_store::sqlite::Size;
-use stoplog_store::{DataDir, SqliteStore};
+use stoplog_store::{DataDir, SqliteStore, TraceDb};
+use stoplog_telemetry::TraceStore;
 
 use super::Context;
 use crate::args::Prune;
@@ -17,6 +21,9 @@ use crate::output;
 
 /// Sessions that go in one commit: a host's commits wait for some milliseconds.
 const BATCH: u32 = 50;
+
+/// Spans that go in one step.
+const SPANS: u32 = 1000;
 
 /// How often progress is told, milliseconds.
 const PROGRESS_EVERY_MS: u64 = 2000;
@@ -42,10 +49,14 @@ pub(super) async fn run(context: &Context, args: Prune) -> Result<Exit, CliError
     drop(looked);
     let data = DataDir::unlocked(&config.data_dir)?;
     let store = SqliteStore::open_watched(&data.journal(), context.watch.clone())?;
+    let store = Arc::new(store);
     let size = store.size().await?;
+    let (traces, mut projector) = host::following(&config.data_dir, store.clone())?;
+    projector.catch_up().await?;
     let pruned = prune(context, &store, &rule).await?;
     store.shrink().await?;
-    tell(context, &pruned, &size, &store.size().await?);
+    let spans = prune_spans(&traces, before(kept.traces_ms)).await?;
+    tell(context, &pruned, spans, &size, &store.size().await?);
     Ok(Exit::Ok)
 }
 
@@ -73,6 +84,17 @@ async fn prune(
     }
 }
 
+/// Spans that began before this time.
+async fn prune_spans(traces: &TraceDb, before_ms: u64) -> Result<u64, CliError> {
+    let mut all = 0;
+    loop {
+        match traces.prune(before_ms, SPANS).await? {
+            0 => return Ok(all),
+            spans => all += spans,
+        }
+    }
+}
+
 fn tell_dry_run(context: &Context, counted: &Pruned) -> Exit {
     if context.json {
         output::json(&json!({
@@ -88,17 +110,17 @@ fn tell_dry_run(context: &Context, counted: &Pruned) -> Exit {
     Exit::Ok
 }
 
-fn tell(context: &Context, pruned: &Pruned, before: &Size, after: &Size) {
+fn tell(context: &Context, pruned: &Pruned, spans: u64, before: &Size, after: &Size) {
     let given_back = before.pages.saturating_sub(after.pages);
     if context.json {
         return output::json(&json!({
             "dry_run": false, "sessions": pruned.sessions, "events": pruned.events,
-            "keys": pruned.keys, "bytes_before": before.bytes, "bytes_after": after.bytes,
+            "keys": pruned.keys, "spans": spans, "bytes_before": before.bytes, "bytes_after": after.bytes,
             "pages_given_back": given_back,
         }));
     }
     output::line(format!(
-        "deleted {} session(s), {} event(s), {} key(s) of acts",
+        "deleted {} session(s), {} event(s), {} key(s) of acts; {spans} old span(s)",
         pruned.sessions, pruned.events, pruned.keys
     ));
     output::line(format!(

@@ -40,6 +40,7 @@ pub(super) async fn run(context: &Context, args: args::Run) -> Result<Exit, CliE
             .iter()
             .map(|tool| lock::pin(&journal.data, tool).map(Arc::new))
             .collect::<Result<_, _>>()?,
+        client: None,
     };
     if args.admit {
         return admit(context, &journal, started).await;

@@ -12,6 +12,9 @@ const DEFAULT_SESSIONS_DAYS: u64 = 30;
 /// long as books and records of payments have to be kept in many places. Until then the same
 /// payment is found to be done.
 const DEFAULT_AUDIT_DAYS: u64 = 2555;
+/// Days that a span is kept behind its start, if nobody says otherwise: a quarter, so that this
+/// month can be compared with the one before. Spans are redacted, so they may outlive the sessions.
+const DEFAULT_TRACES_DAYS: u64 = 90;
 /// Longest time that may be configured, a hundred years: more is a mistake.
 const MAX_DAYS: u64 = 36_500;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -22,6 +25,7 @@ pub(super) struct Section {
     sessions_days: Option<Spanned<u64>>,
     keys_days: Option<Spanned<u64>>,
     audit_days: Option<Spanned<u64>>,
+    traces_days: Option<Spanned<u64>>,
 }
 
 /// How long what is kept. No key goes before its session may: a key that is gone is an act that
@@ -34,6 +38,8 @@ pub struct Kept {
     pub keys_ms: u64,
     /// Keys of class 4. Milliseconds.
     pub audit_ms: u64,
+    /// Spans, behind their start, whether the journal still has their session or not. Milliseconds.
+    pub traces_ms: u64,
 }
 
 impl Section {
@@ -42,6 +48,7 @@ impl Section {
         let sessions = sessions.unwrap_or(DEFAULT_SESSIONS_DAYS);
         let keys = within(source, "keys_days", &self.keys_days)?.unwrap_or(sessions);
         let audit = within(source, "audit_days", &self.audit_days)?;
+        let traces = within(source, "traces_days", &self.traces_days)?;
         let audit = audit.unwrap_or_else(|| DEFAULT_AUDIT_DAYS.max(keys));
         if let Some(days) = self.keys_days.as_ref().filter(|_| keys < sessions) {
             let why = format!("keys_days must not be less than sessions_days, which is {sessions}");
@@ -55,6 +62,7 @@ impl Section {
             sessions_ms: sessions * DAY_MS,
             keys_ms: keys * DAY_MS,
             audit_ms: audit * DAY_MS,
+            traces_ms: traces.unwrap_or(DEFAULT_TRACES_DAYS) * DAY_MS,
         })
     }
 }

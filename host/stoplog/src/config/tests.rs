@@ -54,7 +54,7 @@ fn every_mistake_has_file_line_and_cure() {
     check(
         "kind = \"scripted\"",
         "kind = \"script\"",
-        &[":9:8", "\"scripted\" or \"openai\""],
+        &[":9:8", "\"scripted\", \"openai\""],
     );
     check(
         "connect = \"127.0.0.1:8080\"",
@@ -140,5 +140,56 @@ fn an_age_is_a_number_and_a_unit() {
         "999999999999999999d",
     ] {
         assert!(parse_age(bad).is_err(), "{bad}");
+    }
+}
+
+fn with_limits(limits: &str) -> Result<Config, CliError> {
+    Config::parse(Path::new("stoplog.toml"), &format!("{GOOD}\n{limits}"))
+}
+
+#[test]
+fn limits_are_of_all_and_of_each_tenant() {
+    let bounds = with_limits("").expect("good").calls;
+    assert_eq!(bounds, stoplog_dispatch::default_bounds());
+
+    let text = "[limits]\ncalls_at_once = 8\ncalls_waiting = 20\n\
+                [limits.tenants.acme]\ncalls_at_once = 2\n";
+    let bounds = with_limits(text).expect("good").calls;
+    let of = |name: &str| {
+        let share = bounds.share(&stoplog_model::Tenant::new(name).expect("a name"));
+        (share.places.get(), share.waiting)
+    };
+    assert_eq!(of("acme"), (2, 20));
+    assert_eq!(of("initech"), (8, 20), "nobody has more than all");
+}
+
+#[test]
+fn limits_that_make_no_sense_are_told() {
+    for (limits, expected) in [
+        (
+            "[limits]\ncalls_at_once = 0",
+            "calls_at_once must be 1 to 64",
+        ),
+        ("[limits]\ncalls_at_once = 65", "1 to 64"),
+        (
+            "[limits]\ncalls_at_once = 4\ncalls_at_once_per_tenant = 5",
+            "calls_at_once_per_tenant must be 1 to 4",
+        ),
+        (
+            "[limits]\ncalls_waiting = 4\ncalls_waiting_per_tenant = 5",
+            "calls_waiting_per_tenant must be 0 to 4",
+        ),
+        ("[limits]\ncall_wait_seconds = 0", "must be 1 to 600"),
+        ("[limits.tenants.\"a b\"]\n", "`a b` is not a tenant"),
+        ("[limits.tenants.a]\ncalls_at_onec = 1", "calls_at_onec"),
+    ] {
+        let error = with_limits(limits).expect_err("a mistake");
+        assert_eq!(error.reason, Some(Reason::ConfigInvalid));
+        assert!(error.message.contains(expected), "{}", error.message);
+        assert!(
+            error.message.starts_with("stoplog.toml:2"),
+            "{}",
+            error.message
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! The orderly end of a host (requirement 100): five steps, in this order, within the grace.
+//! The orderly end of a host (requirement 100): its steps, in this order, within the grace.
 //!
+//! 0. doors, where clients come in: nothing more is accepted, and streams end;
 //! 1. admission: no session is begun, no step taken; the driver knows by the same token;
 //! 2. calls: those under way are waited for, and each session ends its run in the journal;
 //! 3. sessions: leases are given back;
-//! 4. spans: the file is synced;
+//! 4. spans: the trace store goes on to the end of the journal, the file is synced;
 //! 5. journal: the store is closed, which checkpoints SQLite's WAL, and the lock is let go.
 //!
 //! Invariant: a kill in any of them loses nothing, because none of them makes anything true. What
@@ -16,7 +17,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use stoplog_model::port::{Moment, Stage, Watch};
-use stoplog_telemetry::JsonlSink;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Came, Crew, Host, Journal};
@@ -81,7 +81,7 @@ pub(crate) enum Left {
 /// The steps, as they are told and watched.
 struct Steps<'a> {
     watch: Arc<dyn Watch>,
-    tell: &'a mut dyn FnMut(Told),
+    tell: &'a mut (dyn FnMut(Told) + Send),
     began: Instant,
 }
 
@@ -118,9 +118,10 @@ impl Crew {
         mut self,
         unbegun: usize,
         grace: Duration,
-        tell: &mut dyn FnMut(Told),
+        tell: &mut (dyn FnMut(Told) + Send),
     ) -> Left {
         if !self.host.shutdown.is_cancelled() {
+            let _ = flush(&self.host, Instant::now() + grace).await;
             let _ = close_journal(self.host, Instant::now() + UNHURRIED).await;
             return Left::Nothing;
         }
@@ -134,6 +135,12 @@ impl Crew {
         };
 
         let before = self.host.driver.calls();
+        let mut serving = self.serving.take();
+        if serving.is_some() {
+            steps.begin();
+            let said = "closed; nothing more is accepted".to_owned();
+            steps.end("doors", true, said, Vec::new());
+        }
         steps.begin();
         let said = format!("closed; {unbegun} session(s) not begun");
         steps.end("admission", true, said, vec![("not_begun", unbegun as u64)]);
@@ -143,6 +150,13 @@ impl Crew {
         while let Ok(Some(one)) = timeout_at(calls_until, self.join()).await {
             came.push(one);
         }
+        if let Some(serving) = &mut serving {
+            let drained = timeout_at(calls_until, serving.drain()).await;
+            if drained.is_err() {
+                serving.task.abort();
+            }
+        }
+        drop(serving);
         let after = self.host.driver.calls();
         let finished = after.ended.saturating_sub(before.ended);
         let left = after.under_way();
@@ -163,7 +177,7 @@ impl Crew {
         }
 
         steps.begin();
-        let flushed = flush(self.host.journal.sink.clone(), limit).await;
+        let flushed = flush(&self.host, limit).await;
         let said = flushed.as_ref().err().cloned();
         let said = said.unwrap_or_else(|| "flushed".into());
         steps.end("spans", flushed.is_ok(), said, Vec::new());
@@ -202,10 +216,16 @@ async fn give_back(came: &mut [Came], at_work: usize, limit: Instant) -> (u64, u
     (back, kept)
 }
 
-async fn flush(sink: Arc<JsonlSink>, limit: Instant) -> Result<(), String> {
+/// Brings the trace store to the end of the journal and lets go of it; syncs the file of spans.
+async fn flush(host: &Host, limit: Instant) -> Result<(), String> {
+    let caught_up = match host.take_projection() {
+        Some(projection) => projection.end(limit).await,
+        None => Ok(()),
+    };
+    let sink = host.journal.sink.clone();
     let synced = tokio::task::spawn_blocking(move || sink.sync());
     match timeout_at(limit, synced).await {
-        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Ok(()))) => caught_up.map_err(|why| format!("not flushed: {why}")),
         Ok(Ok(Err(error))) => Err(format!("not flushed: {error}")),
         Ok(Err(error)) => Err(format!("not flushed: {error}")),
         Err(_) => Err("not flushed in time; the journal brings them back".into()),
@@ -214,19 +234,13 @@ async fn flush(sink: Arc<JsonlSink>, limit: Instant) -> Result<(), String> {
 
 /// Closes the rows, then lets the lock go. An error says who still has them.
 async fn close_journal(host: Arc<Host>, until: Instant) -> Result<(), String> {
-    let Some(host) = Arc::into_inner(host) else {
-        return Err("left open: sessions are at work".into());
-    };
-    let Journal { data, store, sink } = host.journal;
-    let mut shared = store;
-    let store = loop {
-        match Arc::try_unwrap(shared) {
-            Ok(store) => break store,
-            Err(_) if Instant::now() >= until => return Err("left open: it is in use".into()),
-            Err(still_shared) => shared = still_shared,
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    };
+    let host = alone(host, until).await;
+    let host = host.ok_or("left open: sessions are at work")?;
+    let Journal {
+        data, store, sink, ..
+    } = host.journal;
+    let store = alone(store, until).await;
+    let store = store.ok_or("left open: it is in use")?;
     drop(sink);
     // Closing waits for the writer's thread and for the disk.
     let closing = tokio::task::spawn_blocking(move || drop(store));
@@ -236,5 +250,17 @@ async fn close_journal(host: Arc<Host>, until: Instant) -> Result<(), String> {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("not closed: {error}")),
         Err(_) => Err("not closed in time".into()),
+    }
+}
+
+/// What nobody else has any more. A task that has ended may have it for a moment longer.
+async fn alone<T>(mut shared: Arc<T>, until: Instant) -> Option<T> {
+    loop {
+        match Arc::try_unwrap(shared) {
+            Ok(own) => return Some(own),
+            Err(_) if Instant::now() >= until => return None,
+            Err(still_shared) => shared = still_shared,
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use stoplog_journal::SessionRow;
 use stoplog_model::SessionId;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinHandle, JoinSet};
 
-use super::{Host, Ran, Work};
+use super::{Front, Host, Ran, Work};
 use crate::error::CliError;
 
 /// Sessions that are taken over in one go at most: enough that a commit and a read are shared by
@@ -27,6 +27,24 @@ pub(crate) struct Crew {
     pub(super) at_work: HashMap<Id, SessionId>,
     /// Sessions that ended in the shutdown: given back when the crew is closed.
     pub(super) to_give_back: Vec<Came>,
+    /// The doors by which clients come in, if there are any.
+    pub(super) serving: Option<Serving>,
+}
+
+/// Doors that are open.
+pub(crate) struct Serving {
+    /// What is behind them.
+    pub(crate) front: Arc<Front>,
+    /// Ends when the shutdown is asked for and every client has been answered.
+    pub(crate) task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Waits until every client is answered and every session of a client is given back.
+    pub(super) async fn drain(&mut self) {
+        let _ = (&mut self.task).await;
+        self.front.close().await;
+    }
 }
 
 /// A session that is not at work any more.
@@ -46,7 +64,33 @@ impl Crew {
             tasks: JoinSet::new(),
             at_work: HashMap::new(),
             to_give_back: Vec::new(),
+            serving: None,
         }
+    }
+
+    /// The host that they are at work on.
+    pub(crate) fn host(&self) -> Arc<Host> {
+        self.host.clone()
+    }
+
+    /// Lets clients in beside it. They are let go when the crew is closed.
+    pub(crate) fn serve(&mut self, serving: Serving) {
+        self.serving = Some(serving);
+    }
+
+    /// Whether a session is at work.
+    pub(crate) fn has(&self, session: &SessionId) -> bool {
+        self.at_work.values().any(|at_work| at_work == session)
+    }
+
+    /// Whether nobody is at work.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.at_work.is_empty()
+    }
+
+    /// Whether another session may begin.
+    pub(crate) fn has_room(&self) -> bool {
+        self.free() > 0
     }
 
     /// How many sessions may begin.
@@ -67,13 +111,26 @@ impl Crew {
                 return came;
             }
             let listed: Vec<SessionRow> = waiting.drain(..portion).collect();
-            let taken = self.host.take_over_all(&listed).await;
-            for (row, taken) in listed.into_iter().zip(taken) {
-                let Ok(session) = SessionId::new(row.session) else {
+            let (mut listing, mut held) = (Vec::new(), Vec::new());
+            for row in listed {
+                let Ok(session) = SessionId::new(row.session.as_str()) else {
                     continue;
                 };
+                match self.host.at_work.hold(&session).await {
+                    Ok(one) => {
+                        listing.push(row);
+                        held.push((session, one));
+                    }
+                    Err(error) => came.push(Came {
+                        session,
+                        result: Err(error),
+                    }),
+                }
+            }
+            let taken = self.host.take_over_all(&listing).await;
+            for ((session, held), taken) in held.into_iter().zip(taken) {
                 match taken {
-                    Ok(taken) => self.begin(Work::Taken(session, Box::new(taken))),
+                    Ok(taken) => self.begin(Work::Taken(session, held, Box::new(taken))),
                     Err(error) => came.push(Came {
                         session,
                         result: Err(error.into()),

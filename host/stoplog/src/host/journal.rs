@@ -10,6 +10,8 @@ use stoplog_store::{DataDir, SqliteStore};
 use stoplog_telemetry::JsonlSink;
 
 use super::edges::{SystemClock, holder};
+use super::front::Commits;
+use super::projection::Nudge;
 use crate::error::CliError;
 
 /// The journal of a data directory, open.
@@ -17,6 +19,10 @@ pub(crate) struct Journal {
     pub(crate) data: DataDir,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) sink: Arc<JsonlSink>,
+    /// Told of every commit: those who follow a session listen.
+    pub(crate) commits: Commits,
+    /// Wakes who follows the journal.
+    pub(crate) nudge: Arc<Nudge>,
 }
 
 impl Journal {
@@ -43,6 +49,8 @@ impl Journal {
             data,
             store,
             sink: Arc::new(sink),
+            commits: Commits::new(),
+            nudge: Arc::default(),
         })
     }
 
@@ -52,7 +60,11 @@ impl Journal {
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             watch,
-            listeners: vec![self.sink.clone()],
+            listeners: vec![
+                self.sink.clone(),
+                self.nudge.clone(),
+                Arc::new(self.commits.clone()),
+            ],
             holder: holder(),
             holders_are_dead: self.data.is_locked(),
         }

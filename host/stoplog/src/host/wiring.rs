@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stoplog_admission::Places;
 use stoplog_agent::Driver;
 use stoplog_dispatch::{Access, Dispatcher};
 use stoplog_egress::{ApiKey, Egress, Grant, Secrets, Settings as EgressSettings};
-use stoplog_llm::{
-    Backoff, Model, OpenAi, OpenAiSettings, Scripted, TURN_DEADLINE, TokenLimitField,
-};
+use stoplog_llm::{Chain, Fallback, Model, Remote, RemoteSettings, Scripted};
 use stoplog_model::event::Pin;
 use stoplog_model::{Class, Digest, Reason};
 use stoplog_policy::ApprovalRules;
@@ -18,7 +17,7 @@ use stoplog_store::DataDir;
 use tokio::sync::Mutex;
 
 use super::edges::SystemClock;
-use crate::config::{Config, ModelConfig};
+use crate::config::{Config, ModelConfig, ProfileConfig};
 use crate::error::CliError;
 use crate::lock::{self, Lock};
 
@@ -98,7 +97,8 @@ pub(crate) fn driver(
     let rules = Arc::new(config.rules);
     let clock = Arc::new(SystemClock);
     let runner = Arc::new(sandbox.clone());
-    let dispatcher = Dispatcher::new(runner, egress, clock.clone(), rules.clone(), access);
+    let dispatcher = Dispatcher::new(runner, egress, clock.clone(), rules.clone(), access)
+        .with_places(Places::new(config.calls));
     let tools = Tools {
         sandbox,
         rules,
@@ -170,36 +170,67 @@ pub(crate) fn model(
             };
             Ok(Arc::new(Scripted::load(path).map_err(invalid)?))
         }
-        ModelConfig::OpenAi {
-            base_url,
-            model,
-            api_key_env,
-            temperature_milli,
-            max_tokens,
-            input_usd_micros_per_million,
-            output_usd_micros_per_million,
-        } => {
-            let key = match api_key_env {
-                None => None,
-                Some(variable) => Some(std::env::var(variable).map(ApiKey::new).map_err(|_| {
-                    let message =
-                        format!("the variable {variable} with the model's key is not set");
-                    CliError::new(Reason::SecretMissing, message)
-                })?),
-            };
-            let settings = OpenAiSettings {
-                base_url: base_url.clone(),
-                model: model.clone(),
-                key,
-                temperature_milli: *temperature_milli,
-                max_tokens: *max_tokens,
-                token_limit_field: TokenLimitField::MaxTokens,
-                input_usd_micros_per_million: *input_usd_micros_per_million,
-                output_usd_micros_per_million: *output_usd_micros_per_million,
-                deadline: TURN_DEADLINE,
-                backoff: Backoff::default(),
-            };
-            Ok(Arc::new(OpenAi::new(egress, settings).map_err(invalid)?))
+        ModelConfig::Chain(chain) => {
+            let first = remote(egress, &chain.first).map_err(|e| e.told(config))?;
+            let mut model = Chain::new(first, chain.backoff, chain.budget, chain.trimming);
+            for fallback in &chain.fallbacks {
+                model = model.with_fallback(Fallback {
+                    name: fallback.name.clone(),
+                    remote: remote(egress, &fallback.profile).map_err(|e| e.told(config))?,
+                    system_prompt: fallback.system_prompt.clone(),
+                    armed: fallback.armed,
+                    on: fallback.on.clone(),
+                    after_write: fallback.after_write,
+                });
+            }
+            Ok(Arc::new(model))
         }
     }
+}
+
+/// Why a profile cannot be asked.
+enum NoRemote {
+    Key(CliError),
+    Settings(stoplog_llm::ConfigError),
+}
+
+impl NoRemote {
+    fn told(self, config: &Config) -> CliError {
+        match self {
+            NoRemote::Key(error) => error,
+            NoRemote::Settings(error) => {
+                let message = format!("{}: {error}", config.path.display());
+                CliError::new(Reason::ConfigInvalid, message)
+            }
+        }
+    }
+}
+
+/// A provider, with its key read.
+fn remote(egress: &Egress, profile: &ProfileConfig) -> Result<Remote, NoRemote> {
+    let key = match &profile.key {
+        None => None,
+        Some(place) => {
+            let name = format!("key of {}", profile.model);
+            Some(ApiKey::new(place.read(&name).map_err(NoRemote::Key)?))
+        }
+    };
+    if key.as_ref().is_some_and(ApiKey::is_empty) {
+        let message = format!("the key of {} is empty", profile.model);
+        return Err(NoRemote::Key(CliError::new(Reason::SecretMissing, message)));
+    }
+    let settings = RemoteSettings {
+        kind: profile.kind,
+        base_url: profile.base_url.clone(),
+        model: profile.model.clone(),
+        key,
+        temperature_milli: profile.temperature_milli,
+        max_tokens: profile.max_tokens,
+        token_limit_field: profile.token_limit_field,
+        stream: profile.stream,
+        context_window_tokens: profile.context_window_tokens,
+        price: Some(profile.priced.clone()),
+        patience: profile.patience,
+    };
+    Remote::new(egress, settings).map_err(NoRemote::Settings)
 }

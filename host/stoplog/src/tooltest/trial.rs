@@ -165,6 +165,7 @@ fn started(trial: &Trial, tenant: Tenant, session: SessionId) -> SessionStarted 
         system_prompt: String::new(),
         max_iterations: trial.times + 2,
         tools: vec![Arc::new(trial.pin.clone())],
+        client: None,
     }
 }
 

@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 use stoplog_journal::{ActKeyState, Pruned, Retention};
 
 use super::connection::FORMAT;
-use super::read;
 use super::write::Transaction;
+use super::{feed, read};
 
 /// Pages that one step gives back to the disk at most: 4 MiB, a fraction of a second of writing.
 const VACUUM_PAGES: u32 = 1000;
@@ -17,9 +17,13 @@ const VACUUM_PAGES: u32 = 1000;
 /// Deletes one batch.
 pub(super) fn step(t: &Transaction<'_>, retention: &Retention) -> rusqlite::Result<Pruned> {
     let mut pruned = Pruned::default();
+    let highest = feed::highest(t.c)?;
     for session in prunable(t, retention)? {
         pruned.sessions += 1;
         pruned.events += delete(t, &session, retention, &mut pruned.keys)?;
+    }
+    if feed::highest(t.c)? < highest {
+        feed::note_highest(t.c, highest)?;
     }
     if pruned.sessions == 0 {
         pruned.keys += delete_kept(t, retention)?;

@@ -72,6 +72,29 @@ pub(super) fn each_row(
     Ok(())
 }
 
+/// The events behind a number with their numbers and sessions, in the order of the numbers, until
+/// the receiver has enough: it says so by `false`.
+pub(super) fn each_event_behind(
+    c: &Connection,
+    format: u32,
+    id: i64,
+    mut each: impl FnMut(i64, String, Row) -> bool,
+) -> rusqlite::Result<()> {
+    let chain = if format >= 2 { "e.chain" } else { "NULL" };
+    let mut statement = c.prepare_cached(&format!(
+        "{EVENT}{chain}, e.id, e.session_id
+         FROM events e LEFT JOIN payloads p ON p.digest = e.payload
+         WHERE e.id > ?1 ORDER BY e.id"
+    ))?;
+    let mut rows = statement.query([id])?;
+    while let Some(row) = rows.next()? {
+        if !each(row.get(13)?, row.get(14)?, event_row(row)?) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 fn rows(
     c: &Connection,
     format: u32,

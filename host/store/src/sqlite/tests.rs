@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use stoplog_journal::conformance::{batch, chained, row, run_all, run_upkeep};
+use stoplog_journal::conformance::{batch, chained, row, run_all, run_feed, run_upkeep};
 
 use stoplog_journal::{Row, read_one};
 
@@ -17,6 +17,7 @@ async fn conforms() {
     };
     run_all(&mut fresh).await;
     run_upkeep(&mut fresh).await;
+    run_feed(&mut fresh).await;
 }
 
 fn id(name: &str) -> SessionId {

@@ -14,16 +14,28 @@ use super::connection::{FORMAT, open_again, write_error};
 use super::guard::{self, Sum};
 use super::read::{self, DONE, IN_FLIGHT};
 use super::{
-    BUSY_GROUP, GATHER_ROUND, GATHER_ROUNDS, GROUP_COMMIT_MAX, Job, LeaseJob, prune,
+    BUSY_GROUP, GATHER_ROUND, GATHER_ROUNDS, GROUP_COMMIT_MAX, Job, LeaseJob, feed, prune,
 };
 
 /// The open transaction, and what it changes in the guarded table.
 pub(super) struct Transaction<'c> {
     pub(super) c: &'c Connection,
     change: Cell<Sum>,
+    /// The highest number of an event; none until somebody has asked.
+    last_event: Cell<Option<i64>>,
 }
 
 impl Transaction<'_> {
+    /// The number of the next event. One that is not used after all is a gap, and no harm.
+    fn next_event(&self) -> rusqlite::Result<i64> {
+        let last = match self.last_event.get() {
+            Some(last) => last,
+            None => feed::highest(self.c)?,
+        };
+        self.last_event.set(Some(last + 1));
+        Ok(last + 1)
+    }
+
     /// Writes a claim, or what became of it. Whose claim it is never changes.
     pub(super) fn put_act_key(&self, claim: &ActKeyRow, session: i64) -> rusqlite::Result<()> {
         let is_there = self.forget_act_key(&claim.scope, &claim.key)?;
@@ -153,6 +165,7 @@ fn commit_group(connection: Connection, group: Vec<Job>, watch: &dyn Watch) -> O
     let transaction = Transaction {
         c: &connection,
         change: Cell::default(),
+        last_event: Cell::default(),
     };
     let mut told: Vec<Told> = Vec::with_capacity(group.len());
     let mut broken = None;
@@ -286,7 +299,7 @@ fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
             return Err(StoreError::SeqTaken { last, got: row.seq });
         }
         last = row.seq;
-        insert_row(c, session, &batch.session, row).map_err(write_error)?;
+        insert_row(t, session, &batch.session, row).map_err(write_error)?;
     }
     for claim in &batch.claims {
         let taken = read::act_key(c, FORMAT, &claim.scope, &claim.key).map_err(write_error)?;
@@ -305,7 +318,8 @@ fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     work().map_err(write_error)
 }
 
-fn insert_row(c: &Connection, session: i64, name: &str, row: &Row) -> rusqlite::Result<()> {
+fn insert_row(t: &Transaction<'_>, session: i64, name: &str, row: &Row) -> rusqlite::Result<()> {
+    let c = t.c;
     let payload = if row.body.len() > PAYLOAD_APART_BYTES {
         let digest = Digest::of(row.body.as_bytes()).to_string();
         c.prepare_cached("INSERT OR IGNORE INTO payloads (digest, body) VALUES (?1, ?2)")?
@@ -317,8 +331,8 @@ fn insert_row(c: &Connection, session: i64, name: &str, row: &Row) -> rusqlite::
     let body = payload.is_none().then_some(&row.body);
     c.prepare_cached(
         "INSERT INTO events (session_id, seq, format, epoch, at_ms, kind, iteration, ordinal,
-                             tool, args_digest, key, summary, body, payload, chain, session)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                             tool, args_digest, key, summary, body, payload, chain, session, id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?
     .execute(params![
         name,
@@ -336,7 +350,8 @@ fn insert_row(c: &Connection, session: i64, name: &str, row: &Row) -> rusqlite::
         body,
         payload,
         row.chain,
-        session
+        session,
+        t.next_event()?
     ])?;
     Ok(())
 }

@@ -39,6 +39,7 @@ fn good() -> History {
         iteration,
         at_ms,
         shown,
+        dropped: 0,
         said: Some(said.into()),
     };
     let shown = vec![turn, result];
@@ -93,7 +94,7 @@ fn a_good_history_breaks_nothing() {
 #[test]
 fn every_rule_can_be_broken() {
     type Doctored = (&'static str, fn(&mut History));
-    let doctored: [Doctored; 17] = [
+    let doctored: [Doctored; 21] = [
         ("once", |h| {
             let again = h.deeds[0].clone();
             h.deeds.push(again);
@@ -120,6 +121,27 @@ fn every_rule_can_be_broken() {
             if let Shown::Result { text, .. } = &mut h.endings[0].shown[1] {
                 *text = "{\"other\": 1}".into();
             }
+        }),
+        // Left out at once, left out unsaid, the last turn cut, and back again.
+        ("remembered", |h| h.asked[1].dropped = 1),
+        ("remembered", |h| {
+            let mut third = h.asked[1].clone();
+            (third.iteration, third.at_ms) = (3, 40);
+            third.shown.clear();
+            h.asked.push(third);
+        }),
+        ("remembered", |h| {
+            if let Shown::Result { text, .. } = &mut h.asked[1].shown[1] {
+                *text = "[9 of 10 bytes left out to make room]".into();
+            }
+        }),
+        ("remembered", |h| {
+            let mut third = h.asked[1].clone();
+            (third.iteration, third.at_ms, third.dropped) = (3, 40, 1);
+            third.shown.clear();
+            let mut fourth = h.asked[1].clone();
+            (fourth.iteration, fourth.at_ms) = (4, 50);
+            h.asked.extend([third, fourth]);
         }),
         ("asked_once", |h| {
             let mut again = h.asked[0].clone();
@@ -168,6 +190,30 @@ fn what_the_design_allows_is_no_violation() {
         text: String::new(),
     };
     history.endings[0].shown = corrected;
+    assert_eq!(check(&history), []);
+
+    // An old turn is left out, and the model is told so; before that its output was cut.
+    let mut history = good();
+    let mut third = history.asked[1].clone();
+    (third.iteration, third.at_ms) = (3, 40);
+    let second = Shown::Turn {
+        iteration: 2,
+        said: "t2".into(),
+    };
+    if let Shown::Result { text, .. } = &mut third.shown[1] {
+        *text = "[9 of 10 bytes left out to make room]".into();
+    }
+    third.shown.push(second.clone());
+    third.said = Some("t3".into());
+    let mut fourth = third.clone();
+    (fourth.iteration, fourth.at_ms, fourth.dropped) = (4, 50, 1);
+    fourth.shown.drain(..2);
+    history.asked.extend([third, fourth]);
+    history.endings[0].shown.push(second);
+    // The journal has all of it, and here no text.
+    if let Shown::Result { text, .. } = &mut history.endings[0].shown[1] {
+        text.clear();
+    }
     assert_eq!(check(&history), []);
 
     // Failed for a reason is an end.

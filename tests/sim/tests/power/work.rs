@@ -261,6 +261,7 @@ fn started(name: &str) -> SessionStarted {
         system_prompt: String::new(),
         max_iterations: 1000,
         tools: vec![],
+        client: None,
     }
 }
 

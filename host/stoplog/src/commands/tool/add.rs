@@ -148,7 +148,7 @@ fn first_config(path: &Path) -> Result<(), CliError> {
     };
     write().map_err(|e| {
         let message = format!("{}: {e}", path.display());
-        CliError::new(Reason::JournalUnwritable, message)
+        CliError::new(Reason::FileUnwritable, message)
     })
 }
 

@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, new: &New) -> Result<Exit, CliError> {
         let path = dir.join(path);
         let unwritable = |e: std::io::Error| {
             let message = format!("{}: {e}", path.display());
-            CliError::new(Reason::JournalUnwritable, message)
+            CliError::new(Reason::FileUnwritable, message)
         };
         if let Some(above) = path.parent() {
             fs::create_dir_all(above).map_err(unwritable)?;

@@ -126,6 +126,7 @@ fn work(
         system_prompt: String::new(),
         max_iterations: config.max_iterations,
         tools: vec![Arc::new(lock::pin(&journal.data, locked)?)],
+        client: None,
     })))
 }
 
