@@ -12,6 +12,7 @@ use stoplog_model::SessionId;
 use stoplog_model::state::{StateAsk, StateSeen};
 
 use crate::chain;
+use crate::opening::read_one;
 use crate::state::StateRow;
 use crate::store::{
     ActKeyRow, ActKeyState, Batch, FORMAT, Head, Lease, Link, OpenIntentRow, PAYLOAD_APART_BYTES,
@@ -36,6 +37,7 @@ where
     open_intents_open_and_close(&*fresh()).await;
     sessions_are_listed_latest_first(&*fresh()).await;
     a_snapshot_shortens_the_reading(&*fresh()).await;
+    many_sessions_are_read_as_each_alone(&*fresh()).await;
     unfinished_sessions_are_listed_alone(&*fresh()).await;
     state_is_what_was_committed_last(&*fresh()).await;
     state_is_of_one_tenant_and_one_tool(&*fresh()).await;
@@ -113,7 +115,7 @@ pub fn batch(session: &str, epoch: u64, rows: Vec<Row>) -> Batch {
 }
 
 async fn whole(store: &dyn Store, session: &str) -> Vec<Row> {
-    let reading = store.read(&id(session), Part::Whole).await;
+    let reading = read_one(store, &id(session), Part::Whole).await;
     reading.expect("read").rows
 }
 
@@ -161,15 +163,21 @@ async fn rows_come_back_as_written(store: &dyn Store) {
         .append(batch("s", lease.epoch, rows.clone()))
         .await
         .expect("append");
-    let reading = store.read(&id("s"), Part::Whole).await.expect("read");
+    let reading = read_one(store, &id("s"), Part::Whole).await.expect("read");
     assert_eq!(reading.rows, rows);
     let listed = reading.row.expect("listed");
     assert_eq!((listed.last_seq, listed.chain), (3, Some([3; 32])));
-    let two = store.read(&id("s"), Part::Event(3)).await.expect("read");
+    let two = read_one(store, &id("s"), Part::Event(3))
+        .await
+        .expect("read");
     assert_eq!(two.rows, rows[1..]);
-    let one = store.read(&id("s"), Part::Event(1)).await.expect("read");
+    let one = read_one(store, &id("s"), Part::Event(1))
+        .await
+        .expect("read");
     assert_eq!(one.rows, rows[..1]);
-    let none = store.read(&id("none"), Part::Whole).await.expect("read");
+    let none = read_one(store, &id("none"), Part::Whole)
+        .await
+        .expect("read");
     assert_eq!(none, Default::default());
 }
 
@@ -425,18 +433,54 @@ async fn a_snapshot_shortens_the_reading(store: &dyn Store) {
     let third = batch("s", lease.epoch, rows[5..].to_vec());
     store.append(third).await.expect("append");
 
-    let tail = store.read(&id("s"), Part::Tail).await.expect("read");
+    let tail = read_one(store, &id("s"), Part::Tail).await.expect("read");
     assert_eq!(tail.snapshot, Some(snapshot(5, "new")));
     assert_eq!(tail.rows, [rows[0].clone(), rows[5].clone()]);
     assert_eq!(tail.row.map(|r| r.last_seq), Some(6));
-    let all = store.read(&id("s"), Part::Whole).await.expect("read");
+    let all = read_one(store, &id("s"), Part::Whole).await.expect("read");
     assert_eq!((all.snapshot, all.rows), (None, rows));
 
     let lease = leased(store, "t").await;
     let only = batch("t", lease.epoch, vec![row(1, lease.epoch, "1")]);
     store.append(only).await.expect("append");
-    let tail = store.read(&id("t"), Part::Tail).await.expect("read");
+    let tail = read_one(store, &id("t"), Part::Tail).await.expect("read");
     assert_eq!((tail.snapshot, tail.rows.len()), (None, 1));
+}
+
+async fn many_sessions_are_read_as_each_alone(store: &dyn Store) {
+    for (name, events) in [("a", 1), ("b", 3)] {
+        let lease = leased(store, name).await;
+        let rows: Vec<Row> = (1..=events).map(|n| row(n, lease.epoch, "1")).collect();
+        let last = rows.last().map(|r| (r.seq, r.chain));
+        let mut batch = batch(name, lease.epoch, rows);
+        batch.snapshot = last
+            .filter(|_| name == "b")
+            .map(|(seq, chain)| SnapshotRow {
+                seq,
+                format: FORMAT,
+                chain,
+                seal: Link::default(),
+                body: "{}".into(),
+            });
+        store.append(batch).await.expect("append");
+    }
+    // In the order in which they are asked for; one that is not there keeps its place.
+    let asked: Vec<SessionId> = ["b", "none", "a", "b"].map(id).into();
+    for part in [Part::Whole, Part::Tail, Part::Event(1)] {
+        let together = store.read(&asked, part).await.expect("read");
+        let mut alone = Vec::new();
+        for id in &asked {
+            alone.push(read_one(store, id, part).await.expect("read"));
+        }
+        assert_eq!(together, alone, "{part:?}");
+        let rows: Vec<usize> = together.iter().map(|r| r.rows.len()).collect();
+        let expected = match part {
+            Part::Whole => [3, 0, 1, 3],
+            Part::Tail | Part::Event(_) => [1, 0, 1, 1],
+        };
+        assert_eq!(rows, expected, "{part:?}");
+    }
+    assert_eq!(store.read(&[], Part::Whole).await, Ok(vec![]));
 }
 
 /// A session of one event, in this state; its lease is given back.

@@ -27,9 +27,10 @@ use tokio::sync::Mutex;
 
 use crate::error::JournalError;
 use crate::lease::{LEASE_TTL_MS, LeaseKeeper};
-use crate::opening::{Opening, load_newest, load_whole};
+use crate::opening::{Opening, load_whole, read_one};
 use crate::proof::{Intent, Observation, Settled};
 use crate::store::{ActKeyRow, Batch, Lease, Link, Part, Store, StoreError, Which};
+use crate::takeover::take_over;
 use crate::{chain, codec};
 
 /// A snapshot is written with the first commit that makes so many events since the one before:
@@ -122,32 +123,16 @@ impl SessionJournal {
         Ok(SessionJournal::over(opening, lease, session, last, 0))
     }
 
-    /// Takes over a session that is there. The lease comes first, so nothing changes between
-    /// reading and writing. Reads the newest snapshot and the events behind it; turns before it
-    /// are not in memory until [`SessionJournal::recall`].
+    /// Takes over a session that is there: see [`crate::take_over`].
     pub async fn open(opening: Opening, id: &SessionId) -> Result<SessionJournal, JournalError> {
-        if opening.store.sessions(Which::One(id)).await?.is_empty() {
-            return Err(JournalError::NotFound(id.clone()));
-        }
-        let lease = take_lease(&opening, id).await?;
-        match load_newest(&*opening.store, id).await {
-            Ok(Some((session, chain, snapshot_seq))) => Ok(SessionJournal::over(
-                opening,
-                lease,
-                session,
-                chain,
-                snapshot_seq,
-            )),
-            Ok(None) => Err(JournalError::NotFound(id.clone())),
-            Err(error) => {
-                // A session that cannot be read must not be held from those who look into it.
-                let _ = opening.store.release(&lease).await;
-                Err(error)
-            }
+        let listed = opening.store.sessions(Which::One(id)).await?;
+        match take_over(&opening, &listed).await.pop() {
+            Some(taken) => Ok(taken?.journal),
+            None => Err(JournalError::NotFound(id.clone())),
         }
     }
 
-    fn over(
+    pub(crate) fn over(
         opening: Opening,
         lease: Lease,
         session: Session,
@@ -206,8 +191,8 @@ impl SessionJournal {
         }
         let writer = self.writer.lock().await;
         let whole = load_whole(&*self.opening.store, &self.id).await?;
-        match whole.filter(|(_, chain, _)| *chain == writer.chain) {
-            Some((mut session, _, _)) => {
+        match whole.filter(|(_, chain)| *chain == writer.chain) {
+            Some((mut session, _)) => {
                 let mut live = self.live();
                 for record in &live.staged {
                     session.apply(record)?;
@@ -364,7 +349,7 @@ impl SessionJournal {
         id: &SessionId,
         seq: u64,
     ) -> Result<Option<Observed>, JournalError> {
-        let reading = self.opening.store.read(id, Part::Event(seq)).await?;
+        let reading = read_one(&*self.opening.store, id, Part::Event(seq)).await?;
         Ok(codec::observed_at(id, &reading, seq)?)
     }
 
@@ -542,7 +527,7 @@ impl Live {
     }
 }
 
-async fn take_lease(opening: &Opening, id: &SessionId) -> Result<Lease, JournalError> {
+pub(crate) async fn take_lease(opening: &Opening, id: &SessionId) -> Result<Lease, JournalError> {
     let now_ms = opening.clock.now_ms();
     let dead = opening.holders_are_dead;
     opening.reached(Stage::LeaseTaken, Moment::Before, None);

@@ -313,8 +313,10 @@ pub trait Store: States {
     /// Writes a batch, all or nothing. `Ok` only when it is durable.
     async fn append(&self, batch: Batch) -> Result<(), StoreError>;
 
-    /// A session, or a part of it, as of one moment. Empty for a session that is not there.
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError>;
+    /// Sessions, or a part of each, all as of one moment, in the order in which they are asked for.
+    /// Empty for a session that is not there. Whoever needs many asks for many at once: the way to
+    /// the disk costs more than a short session. See [`crate::opening::read_each`].
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError>;
 
     /// Takes the lease of a session, with the next epoch; makes the session if it is not there.
     /// Refused with [`StoreError::Leased`] while somebody else's is good, unless `holder_is_dead`:

@@ -19,7 +19,9 @@ mod wiring;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
-use stoplog_journal::{JournalError, SessionJournal, Store, load};
+use stoplog_journal::{
+    JournalError, SessionJournal, SessionRow, Store, Taken, Which, load, take_over,
+};
 use stoplog_model::event::SessionStarted;
 use stoplog_model::port::Watch;
 use stoplog_model::session::Status;
@@ -30,7 +32,7 @@ use self::projection::Projection;
 use crate::config::Config;
 use crate::error::CliError;
 
-use at_work::AtWork;
+use at_work::{AtWork, Held};
 pub(crate) use closing::{Left, Step, Told};
 pub(crate) use crew::{Came, Crew, Serving};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
@@ -62,6 +64,8 @@ pub(crate) enum Work {
     Begin(Box<SessionStarted>),
     /// Go on with it.
     GoOn(SessionId),
+    /// Go on with it: it is held, and taken over already.
+    Taken(SessionId, Held, Box<Taken>),
 }
 
 impl Work {
@@ -69,7 +73,7 @@ impl Work {
     pub(crate) fn session(&self) -> &SessionId {
         match self {
             Work::Begin(started) => &started.session,
-            Work::GoOn(id) => id,
+            Work::GoOn(id) | Work::Taken(id, ..) => id,
         }
     }
 }
@@ -141,12 +145,22 @@ impl Host {
     /// Takes a session as far as it gets. None: the host is shutting down, and it was not run.
     async fn work(&self, work: Work) -> Result<Option<Ran>, CliError> {
         if self.shutdown.is_cancelled() {
+            if let Work::Taken(_, _held, taken) = work {
+                taken.journal.close().await?;
+            }
             return Ok(None);
         }
-        let _held = self.at_work.hold(work.session()).await?;
-        let session = match work {
-            Work::Begin(started) => self.begin(*started).await?,
-            Work::GoOn(id) => self.take_over(&id).await?,
+        let (_held, session) = match work {
+            Work::Begin(started) => {
+                let held = self.at_work.hold(&started.session).await?;
+                (held, self.begin(*started).await?)
+            }
+            Work::GoOn(id) => {
+                let held = self.at_work.hold(&id).await?;
+                let taken = self.take_over(&id).await?;
+                (held, self.ready(&id, taken).await?)
+            }
+            Work::Taken(id, held, taken) => (held, self.ready(&id, *taken).await?),
         };
         if self.shutdown.is_cancelled() {
             session.close().await?;
@@ -182,21 +196,55 @@ impl Host {
         Ok(Arc::new(SessionJournal::create(opening, started).await?))
     }
 
-    async fn take_over(&self, id: &SessionId) -> Result<Arc<SessionJournal>, CliError> {
-        let Some((records, known)) = load(&*self.journal.store, id).await? else {
+    async fn take_over(&self, id: &SessionId) -> Result<Taken, CliError> {
+        let not_found = || {
             let message = format!("there is no session {id}");
-            return Err(CliError::new(Reason::SessionNotFound, message));
+            CliError::new(Reason::SessionNotFound, message)
         };
-        if known.status() == Status::Ended {
+        let listed = self.journal.store.sessions(Which::One(id)).await?;
+        if listed
+            .iter()
+            .any(|row| row.head.status == Status::Ended.as_str())
+        {
+            let loaded = load(&*self.journal.store, id).await?;
+            let (records, _) = loaded.ok_or_else(not_found)?;
             // A host that died right behind the last commit has left the last spans unwritten.
             self.journal.prime(&records)?;
-            let message = format!("session {id} has its answer already");
-            return Err(CliError::new(Reason::SessionEnded, message));
+            return Err(has_ended(id));
         }
-        let pins = &known.started.tools;
-        self.tools.ready(&self.journal.data, pins).await?;
-        self.journal.open(id, self.watch.clone()).await
+        let taken = self.take_over_all(&listed).await.pop();
+        Ok(taken.ok_or_else(not_found)??)
     }
+
+    /// Takes over sessions that were listed, in their order: none waits for the tools of another.
+    async fn take_over_all(&self, listed: &[SessionRow]) -> Vec<Result<Taken, JournalError>> {
+        take_over(&self.journal.opening(self.watch.clone()), listed).await
+    }
+
+    /// Makes a session that is taken over ready to go on; one that cannot is given back.
+    async fn ready(&self, id: &SessionId, taken: Taken) -> Result<Arc<SessionJournal>, CliError> {
+        let Taken { journal, records } = taken;
+        let (pins, status) = journal.read(|s| (s.started.clone(), s.status()));
+        let ready = async {
+            self.journal.prime_all(id, records).await?;
+            if status == Status::Ended {
+                return Err(has_ended(id));
+            }
+            self.tools.ready(&self.journal.data, &pins.tools).await
+        };
+        match ready.await {
+            Ok(()) => Ok(Arc::new(journal)),
+            Err(error) => {
+                let _ = journal.close().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+fn has_ended(id: &SessionId) -> CliError {
+    let message = format!("session {id} has its answer already");
+    CliError::new(Reason::SessionEnded, message)
 }
 
 /// Gives a session back.

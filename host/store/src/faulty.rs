@@ -179,8 +179,9 @@ impl Store for FaultyStore {
         self.through(Op::Append, self.inner.append(batch)).await
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
-        self.through(Op::Read, self.inner.read(session, part)).await
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
+        self.through(Op::Read, self.inner.read(sessions, part))
+            .await
     }
 
     async fn lease(

@@ -179,22 +179,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
         let tables = self.tables();
-        let Some(kept) = tables.sessions.get(session.as_str()) else {
-            return Ok(Reading::default());
+        let one = |id: &SessionId| match tables.sessions.get(id.as_str()) {
+            Some(kept) => reading(id.as_str(), kept, part),
+            None => Reading::default(),
         };
-        let snapshot = kept.snapshot.clone().filter(|_| part == Part::Tail);
-        let is_asked = |row: &&Row| match (part, &snapshot) {
-            (Part::Event(seq), _) => row.seq == seq || row.seq + 1 == seq,
-            (Part::Tail, Some(snapshot)) => row.seq == 1 || row.seq > snapshot.seq,
-            (Part::Whole | Part::Tail, _) => true,
-        };
-        Ok(Reading {
-            row: listed(session.as_str(), kept),
-            rows: kept.rows.iter().filter(is_asked).cloned().collect(),
-            snapshot,
-        })
+        Ok(sessions.iter().map(one).collect())
     }
 
     async fn lease(
@@ -406,6 +397,21 @@ impl Tables {
         names.reverse();
         names.truncate(retention.batch as usize);
         names
+    }
+}
+
+/// A session, or a part of it.
+fn reading(name: &str, kept: &Kept, part: Part) -> Reading {
+    let snapshot = kept.snapshot.clone().filter(|_| part == Part::Tail);
+    let is_asked = |row: &&Row| match (part, &snapshot) {
+        (Part::Event(seq), _) => row.seq == seq || row.seq + 1 == seq,
+        (Part::Tail, Some(snapshot)) => row.seq == 1 || row.seq > snapshot.seq,
+        (Part::Whole | Part::Tail, _) => true,
+    };
+    Reading {
+        row: listed(name, kept),
+        rows: kept.rows.iter().filter(is_asked).cloned().collect(),
+        snapshot,
     }
 }
 

@@ -187,9 +187,9 @@ impl Store for Disk {
         self.run(|store| async move { store.append(batch).await })
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
-        let session = session.clone();
-        self.run(move |store| async move { store.read(&session, part).await })
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
+        let sessions = sessions.to_vec();
+        self.run(move |store| async move { store.read(&sessions, part).await })
     }
 
     async fn lease(
@@ -283,8 +283,8 @@ impl Store for Promised {
         self.told(self.inner.append(batch)).await
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
-        self.told(self.inner.read(session, part)).await
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
+        self.told(self.inner.read(sessions, part)).await
     }
 
     async fn lease(

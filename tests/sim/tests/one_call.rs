@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use stoplog_dispatch::{Access, Dispatched, Dispatcher, Wait};
 use stoplog_egress::{Egress, Grant, Lost, Parcel, Settings, Transport};
-use stoplog_journal::{Opening, Part, SessionJournal, Store, load};
+use stoplog_journal::{Opening, Part, SessionJournal, load, read_one};
 use stoplog_model::contract::{Described, KeyRule};
 use stoplog_model::event::{CallResult, Event, Pin, RunStarted, SessionStarted};
 use stoplog_model::key::KeyScope;
@@ -504,7 +504,9 @@ async fn a_list_and_a_span_show_nothing_personal() {
         dispatched, store, ..
     } = met(Tool::SendsWhatItRead, "").await;
     assert!(matches!(dispatched, Dispatched::Observed(_)));
-    let reading = store.read(&session(), Part::Whole).await.expect("read");
+    let reading = read_one(&*store, &session(), Part::Whole)
+        .await
+        .expect("read");
     let summary = reading.rows.iter().find_map(|r| r.summary.clone());
     assert_eq!(
         summary.as_deref(),

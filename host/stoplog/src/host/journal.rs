@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stoplog_journal::{Opening, SessionJournal, load};
+use stoplog_journal::{JournalError, Opening, SessionJournal, Store, Which, load, take_over};
 use stoplog_model::port::Watch;
 use stoplog_model::{Reason, Record, SessionId};
 use stoplog_store::{DataDir, SqliteStore};
@@ -83,11 +83,27 @@ impl Journal {
         id: &SessionId,
         watch: Arc<dyn Watch>,
     ) -> Result<Arc<SessionJournal>, CliError> {
-        let journal = SessionJournal::open(self.opening(watch), id).await?;
-        if let Some((records, _)) = load(&*self.store, id).await? {
-            self.prime(&records)?;
-        }
-        Ok(Arc::new(journal))
+        let listed = self.store.sessions(Which::One(id)).await?;
+        let taken = take_over(&self.opening(watch), &listed).await.pop();
+        let taken = taken.unwrap_or(Err(JournalError::NotFound(id.clone())))?;
+        self.prime_all(id, taken.records).await?;
+        Ok(Arc::new(taken.journal))
+    }
+
+    /// Writes the spans that the file lacks of a session that was taken over.
+    pub(crate) async fn prime_all(
+        &self,
+        id: &SessionId,
+        records: Option<Vec<Record>>,
+    ) -> Result<(), CliError> {
+        let records = match records {
+            Some(records) => records,
+            // Its snapshot has left some out, and their spans may be missing all the same.
+            None => load(&*self.store, id)
+                .await?
+                .map_or_else(Vec::new, |(records, _)| records),
+        };
+        self.prime(&records)
     }
 
     /// Writes the spans that the file lacks of a session; what comes behind its records is counted.

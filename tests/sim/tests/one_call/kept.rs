@@ -1,7 +1,7 @@
 //! What a tool keeps between its calls, as its runs see it.
 
 use stoplog_journal::conformance::{batch, row};
-use stoplog_journal::{StateRow, States};
+use stoplog_journal::{StateRow, States, Store, read_one};
 use stoplog_model::state::{
     BYTES, KEY_BYTES, KEYS, LOOKS_A_CALL, PAGE_KEYS, StateAsk, StateGot, StateOp, StateRefused,
     StateSeen, VALUE_BYTES, WRITES_A_CALL, WRITTEN_BYTES_A_CALL,
@@ -65,7 +65,8 @@ async fn committed(store: &MemoryStore, key: &str) -> String {
 async fn another_keeps(store: &MemoryStore, rows: &[(&str, &[u8])]) {
     let id = SessionId::new("another").expect("id");
     let lease = store.lease(&id, "h", 0, 1_000, true).await.expect("lease");
-    let seq = store.read(&id, Part::Whole).await.expect("read").rows.len() as u64 + 1;
+    let read = read_one(store, &id, Part::Whole).await.expect("read");
+    let seq = read.rows.len() as u64 + 1;
     let row_of = |(key, value): &(&str, &[u8])| StateRow {
         tenant: "acme".into(),
         tool: "tool".into(),
