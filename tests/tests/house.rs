@@ -31,7 +31,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("stoplog-telemetry", &["stoplog-model", "stoplog-journal"]),
     (
         "stoplog-sandbox",
-        &["stoplog-feature-union", "stoplog-model"],
+        &[
+            "stoplog-feature-union",
+            "stoplog-model",
+            "stoplog-admission",
+        ],
     ),
     ("stoplog-llm", &["stoplog-model", "stoplog-egress"]),
     (
@@ -141,6 +145,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "stoplog-bench",
         &[
             "stoplog-model",
+            "stoplog-admission",
             "stoplog-policy",
             "stoplog-journal",
             "stoplog-egress",

@@ -29,6 +29,8 @@ use crate::schema::Schemas;
 pub struct Access {
     /// Origins.
     pub grants: Arc<[Grant]>,
+    /// Whether it may keep state between its calls.
+    pub state: bool,
 }
 
 /// A call that waits for a person.
@@ -403,6 +405,7 @@ impl Dispatcher {
                 timed_out: false,
                 log: String::new(),
                 annotations: Vec::new(),
+                state: Vec::new(),
             })
         });
         match observed {

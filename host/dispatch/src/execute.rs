@@ -60,6 +60,7 @@ impl Dispatcher {
                 header_key: passage.header_key.clone(),
                 deadline: Duration::from_millis(timeout_ms),
                 call: &passage.call,
+                may_write: entry.may_write(),
             },
             rights,
         );
@@ -155,7 +156,13 @@ impl Dispatcher {
             }
             ok => ok,
         };
+        // An error keeps nothing, whatever was written before it.
+        let state = match &result {
+            CallResult::Ok(_) => gate.state_writes().await,
+            CallResult::Err(_) => Vec::new(),
+        };
         let observed = Observed {
+            state,
             latency_ms: self.clock.now_ms().saturating_sub(began_ms),
             timed_out,
             log: ran.log,
@@ -187,6 +194,7 @@ impl Dispatcher {
             timed_out: false,
             log: String::new(),
             annotations: Vec::new(),
+            state: Vec::new(),
         }
     }
 

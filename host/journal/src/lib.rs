@@ -21,6 +21,7 @@ pub mod lease;
 pub mod opening;
 pub mod proof;
 pub mod session;
+pub mod state;
 pub mod store;
 
 pub use error::JournalError;
@@ -29,6 +30,7 @@ pub use lease::LeaseKeeper;
 pub use opening::{OnCommit, Opening, load};
 pub use proof::{Intent, Observation, Settled};
 pub use session::SessionJournal;
+pub use state::{StateEntry, StateRow, States};
 pub use store::{
     ActKeyRow, ActKeyState, Batch, Dossier, Head, Lease, Link, OpenIntentRow, Part, Pruned,
     Reading, Retention, Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,

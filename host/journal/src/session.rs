@@ -15,9 +15,11 @@
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
+use stoplog_model::digest::canonical_numbers;
 use stoplog_model::event::{Event, IntentRecorded, ModelAsked, Observed, SessionStarted};
 use stoplog_model::port::{Moment, Stage};
 use stoplog_model::session::IllegalEvent;
+use stoplog_model::state::{StateAsk, StateSeen};
 use stoplog_model::turn::Turn;
 use stoplog_model::{Position, Record, Request, Session, SessionId};
 use stoplog_policy::Permit;
@@ -262,8 +264,10 @@ impl SessionJournal {
         self.reached(Stage::ModelAsked, Moment::After, None);
     }
 
-    /// Takes a turn. It is durable before, or in the same commit as, anything that it causes.
+    /// Takes a turn. It is durable before, or in the same commit as, anything that it causes. Whole
+    /// numbers in its arguments become integers: schema, key, digest, approver and tool see the same.
     pub fn take_turn(self: &Arc<Self>, turn: Turn) {
+        let turn = with_whole_numbers(turn);
         self.reached(Stage::TurnTaken, Moment::Before, None);
         self.stage_for(Event::TurnTaken(turn), TURN_LINGER_MS);
         self.reached(Stage::TurnTaken, Moment::After, None);
@@ -277,7 +281,7 @@ impl SessionJournal {
         let (ticket, iteration) = {
             let mut live = self.live();
             let iteration = live.session.iterations() + 1;
-            let event = Event::TurnTaken(turn(iteration));
+            let event = Event::TurnTaken(with_whole_numbers(turn(iteration)));
             live.stage(event, self.lease.epoch, at_ms);
             (live.taken, iteration)
         };
@@ -339,6 +343,13 @@ impl SessionJournal {
         self.append(vec![Event::Observed(observed.clone())]).await?;
         self.reached(Stage::ObservationDurable, Moment::After, position);
         Ok(Observation::durable(observed))
+    }
+
+    /// What a tool keeps for this session's tenant, as of now.
+    pub async fn state(&self, tool: &str, ask: &StateAsk) -> Result<StateSeen, JournalError> {
+        let tenant = self.read(|s| s.started.tenant.clone());
+        let seen = self.opening.store.state(tenant.as_str(), tool, ask).await?;
+        Ok(seen)
     }
 
     /// Who claims an act.
@@ -541,4 +552,12 @@ async fn take_lease(opening: &Opening, id: &SessionId) -> Result<Lease, JournalE
         .await?;
     opening.reached(Stage::LeaseTaken, Moment::After, None);
     Ok(lease)
+}
+
+/// The turn with whole numbers in its arguments as integers.
+fn with_whole_numbers(mut turn: Turn) -> Turn {
+    for call in &mut turn.calls {
+        canonical_numbers(&mut call.arguments);
+    }
+    turn
 }

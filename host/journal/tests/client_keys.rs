@@ -57,6 +57,7 @@ fn observed(result: CallResult) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: Vec::new(),
+        state: Vec::new(),
     })
 }
 

@@ -15,6 +15,7 @@ use crate::key::ActKey;
 use crate::money::UsdMicros;
 use crate::outcome::{Disposition, Finding, ToolError};
 use crate::reason::Reason;
+use crate::state::{StateRead, StateWrite};
 use crate::turn::{FailedAttempt, FailureClass, Turn};
 
 /// One event with its place. The journal's unit; `(session, seq)` is unique.
@@ -56,6 +57,8 @@ pub enum Event {
     CallStarted(CallStarted),
     /// A write tool looked something up; kept so that running it again sees the same.
     ReadRecorded(ReadRecorded),
+    /// A write tool looked at its state; kept so that running it again sees the same.
+    StateRead(StateRead),
     /// An effect is about to be sent.
     IntentRecorded(IntentRecorded),
     /// What came of it.
@@ -395,6 +398,9 @@ pub struct Undone {
     pub position: Position,
     /// What `undo` said.
     pub note: String,
+    /// What `undo` wrote into the tool's state: visible from this commit on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<StateWrite>,
 }
 
 /// How a call ended, for the model.
@@ -437,6 +443,10 @@ pub struct Observed {
     /// What the tool put on its span.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<(String, String)>,
+    /// What the call wrote into the tool's state: visible from this commit on. The fold leaves it
+    /// out: the store has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<StateWrite>,
 }
 
 /// See [`Event::Parked`].
@@ -521,6 +531,7 @@ impl Event {
             Event::ApprovalDecided(_) => "approval_decided",
             Event::CallStarted(_) => "call_started",
             Event::ReadRecorded(_) => "read_recorded",
+            Event::StateRead(_) => "state_read",
             Event::IntentRecorded(_) => "intent_recorded",
             Event::OutcomeRecorded(_) => "outcome_recorded",
             Event::Probed(_) => "probed",
@@ -539,6 +550,7 @@ impl Event {
             Event::ApprovalDecided(e) => Some(e.position),
             Event::CallStarted(e) => Some(e.position),
             Event::ReadRecorded(e) => Some(e.position),
+            Event::StateRead(e) => Some(e.position),
             Event::IntentRecorded(e) => Some(e.position),
             Event::OutcomeRecorded(e) => Some(e.position),
             Event::Probed(e) => Some(e.position),

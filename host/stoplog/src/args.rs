@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stoplog_model::{ApprovalId, SessionId, Tenant};
+use stoplog_model::{ApprovalId, SessionId, Tenant, ToolName};
 
 use crate::config::parse_age;
 
@@ -114,6 +114,9 @@ pub(crate) enum Command {
     /// Evidence of one run, as a folder.
     #[command(subcommand)]
     Incident(Incident),
+    /// What tools keep between their calls, for each tenant apart.
+    #[command(subcommand)]
+    State(State),
     /// Check that the journal, or what was exported, is what was written: chain, fold, and all that
     /// is derived. Looks only, takes no lock, and changes nothing.
     Verify(Verify),
@@ -238,6 +241,46 @@ pub(crate) struct Prune {
 pub(crate) enum Sessions {
     /// List them, the latest first.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// List the keys, with their sizes and who wrote them last; no values.
+    List {
+        /// Only of this tenant.
+        #[arg(long)]
+        tenant: Option<Tenant>,
+        /// Only of this tool.
+        #[arg(long)]
+        tool: Option<ToolName>,
+    },
+    /// Print a value as it was kept, raw: it may be personal.
+    Get {
+        /// Whose.
+        #[arg(long)]
+        tenant: Tenant,
+        /// Which tool's.
+        #[arg(long)]
+        tool: ToolName,
+        /// The key.
+        key: String,
+    },
+    /// Delete a key, or all of a tool; beside a running host too. A call that is under way, and has
+    /// read it, may write it again.
+    Delete {
+        /// Whose.
+        #[arg(long)]
+        tenant: Tenant,
+        /// Which tool's.
+        #[arg(long)]
+        tool: ToolName,
+        /// The key.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        key: Option<String>,
+        /// Every key of the tool, for this tenant.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -38,7 +38,9 @@ use front::Spoken;
 pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use journal::Journal;
 pub(crate) use projection::{following, look_after, traces};
-pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
+pub(crate) use wiring::{
+    Tools, Voice, adding_sandbox, authors_sandbox, egress, model, reach, users_cache,
+};
 
 /// What the sessions of a process share.
 pub(crate) struct Host {

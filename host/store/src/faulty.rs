@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use stoplog_journal::{
-    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, Store, StoreError, Which,
+    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, States, Store, StoreError,
+    Which,
 };
 use stoplog_model::SessionId;
+use stoplog_model::state::{StateAsk, StateSeen};
 
 /// In the message of every error that is made here.
 pub const FAULT_TEXT: &str = "a fault of the schedule";
@@ -38,11 +40,13 @@ pub enum Op {
     ActKey,
     /// [`Store::open_intents`].
     OpenIntents,
+    /// [`States::state`].
+    State,
 }
 
 impl Op {
     /// Every call.
-    pub const ALL: [Op; 8] = [
+    pub const ALL: [Op; 9] = [
         Op::Append,
         Op::Read,
         Op::Lease,
@@ -51,6 +55,7 @@ impl Op {
         Op::Sessions,
         Op::ActKey,
         Op::OpenIntents,
+        Op::State,
     ];
 
     /// Whether it changes what is stored.
@@ -152,6 +157,19 @@ impl FaultyStore {
             (Ok(_), Fault::After) => Err(failed("after")),
             (result, _) => result,
         }
+    }
+}
+
+#[async_trait]
+impl States for FaultyStore {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        self.through(Op::State, self.inner.state(tenant, tool, ask))
+            .await
     }
 }
 

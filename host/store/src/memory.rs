@@ -6,9 +6,11 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use stoplog_journal::{
     ActKeyRow, ActKeyState, Batch, Cursor, Fed, Feed, Head, Lease, OpenIntentRow, Part, Portion,
-    Pruned, Reading, Retention, Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
+    Pruned, Reading, Retention, Row, SessionRow, SnapshotRow, States, Store, StoreError, Upkeep,
+    Which,
 };
 use stoplog_model::SessionId;
+use stoplog_model::state::{StateAsk, StateSeen, Value};
 
 /// Status of a session that has its final answer.
 const ENDED: &str = "ended";
@@ -29,6 +31,8 @@ struct Tables {
     sessions: BTreeMap<String, Kept>,
     acts: BTreeMap<(String, String), ActKeyRow>,
     open: BTreeMap<(String, u32, u32, String), OpenIntentRow>,
+    /// Values by tenant, tool and key.
+    state: BTreeMap<(String, String, String), Vec<u8>>,
     /// Session and `seq` of each row, by the order of the commits, counted from 1.
     order: BTreeMap<u64, (String, u64)>,
     /// How many rows were ever written.
@@ -86,6 +90,39 @@ impl Tables {
 }
 
 #[async_trait]
+impl States for MemoryStore {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        let tables = self.tables();
+        let own = tables
+            .state
+            .iter()
+            .filter(|((t, o, _), _)| (t.as_str(), o.as_str()) == (tenant, tool));
+        Ok(match ask {
+            StateAsk::Value(key) => {
+                let place = (tenant.to_owned(), tool.to_owned(), key.clone());
+                StateSeen::Value {
+                    key: key.clone(),
+                    value: tables.state.get(&place).cloned().map(Value),
+                }
+            }
+            StateAsk::Keys => StateSeen::Keys {
+                keys: own.map(|((_, _, key), _)| key.clone()).collect(),
+            },
+            StateAsk::Room => {
+                let sizes = own.map(|((_, _, key), value)| (key.len() + value.len()) as u64);
+                let (keys, bytes) = sizes.fold((0, 0), |(n, sum), size| (n + 1, sum + size));
+                StateSeen::Room { keys, bytes }
+            }
+        })
+    }
+}
+
+#[async_trait]
 impl Store for MemoryStore {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         let mut tables = self.tables();
@@ -125,6 +162,13 @@ impl Store for MemoryStore {
             tables.written += 1;
             let place = tables.written;
             tables.order.insert(place, (session.clone(), row.seq));
+        }
+        for row in batch.state {
+            let place = (row.tenant, row.tool, row.key);
+            match row.value {
+                Some(value) => drop(tables.state.insert(place, value)),
+                None => drop(tables.state.remove(&place)),
+            }
         }
         let kept = tables.sessions.entry(session).or_default();
         kept.head = Some(batch.head);
@@ -270,6 +314,20 @@ impl Upkeep for MemoryStore {
         });
         pruned.keys = (before - tables.acts.len()) as u64;
         Ok(pruned)
+    }
+
+    async fn forget_state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        key: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        let mut tables = self.tables();
+        let before = tables.state.len();
+        tables.state.retain(|(t, o, k), _| {
+            (t.as_str(), o.as_str()) != (tenant, tool) || key.is_some_and(|key| key != k)
+        });
+        Ok((before - tables.state.len()) as u64)
     }
 }
 

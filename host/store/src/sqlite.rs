@@ -19,6 +19,7 @@ mod feed;
 mod guard;
 mod prune;
 mod read;
+mod state;
 mod wal;
 mod write;
 
@@ -31,10 +32,11 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use stoplog_journal::{
     ActKeyRow, Batch, Cursor, Fed, Feed, Lease, OpenIntentRow, Part, Portion, Pruned, Reading,
-    Retention, SessionRow, Store, StoreError, Upkeep, Which,
+    Retention, SessionRow, States, Store, StoreError, Upkeep, Which,
 };
 use stoplog_model::SessionId;
 use stoplog_model::port::{Moment, Stage, Unwatched, Watch};
+use stoplog_model::state::{StateAsk, StateSeen};
 use tokio::sync::oneshot;
 
 pub use connection::{BUSY_TIMEOUT_MS, FORMAT, WAL_SIZE_LIMIT_BYTES};
@@ -62,6 +64,10 @@ enum Job {
     Renew(Lease, u64, oneshot::Sender<Result<(), StoreError>>),
     Release(Lease, oneshot::Sender<Result<(), StoreError>>),
     Prune(Retention, oneshot::Sender<Result<Pruned, StoreError>>),
+    Forget(
+        Box<(String, String, Option<String>)>,
+        oneshot::Sender<Result<u64, StoreError>>,
+    ),
 }
 
 struct LeaseJob {
@@ -233,6 +239,22 @@ impl Drop for Waits<'_> {
 }
 
 #[async_trait]
+impl States for SqliteStore {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        // A few rows by their key, as with a claim: shorter than the way to another thread.
+        let connection = self.reader()?;
+        let seen = state::answer(&connection, self.format, (tenant, tool), ask);
+        self.give_back(connection);
+        seen
+    }
+}
+
+#[async_trait]
 impl Store for SqliteStore {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.write(|reply| Job::Append(Box::new(batch), reply))
@@ -310,6 +332,17 @@ impl Upkeep for SqliteStore {
         self.watch
             .reached(Stage::SessionsPruned, Moment::After, None);
         Ok(pruned)
+    }
+
+    async fn forget_state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        key: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        let which = (tenant.to_owned(), tool.to_owned(), key.map(str::to_owned));
+        self.write(|reply| Job::Forget(Box::new(which), reply))
+            .await
     }
 }
 

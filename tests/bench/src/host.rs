@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
+use stoplog_admission::{Load, Places};
 use stoplog_agent::{Driver, RunSpec};
-use stoplog_dispatch::Dispatcher;
+use stoplog_dispatch::{Dispatcher, default_bounds};
 use stoplog_egress::{Egress, Settings};
 use stoplog_journal::{OnCommit, Opening, SessionJournal, Store};
 use stoplog_model::event::{Event, Pin, RunStarted, SessionStarted};
@@ -78,6 +79,7 @@ impl Parts {
 pub(crate) struct Host {
     parts: Parts,
     driver: Driver,
+    places: Places,
     store: Arc<dyn Store>,
     listeners: Vec<Arc<dyn OnCommit>>,
     counter: AtomicU64,
@@ -94,8 +96,11 @@ impl Host {
         if let Some(path) = spans {
             listeners.push(Arc::new(JsonlSink::open(path)?));
         }
+        let places = Places::new(default_bounds());
+        let dispatcher = parts.dispatcher()?.with_places(places.clone());
         Ok(Host {
-            driver: Driver::new(parts.dispatcher()?, Arc::new(Paced), Arc::new(SystemClock)),
+            driver: Driver::new(dispatcher, Arc::new(Paced), Arc::new(SystemClock)),
+            places,
             parts: parts.clone(),
             store,
             listeners,
@@ -107,6 +112,11 @@ impl Host {
     pub(crate) fn listened_by(mut self, listener: Arc<dyn OnCommit>) -> Host {
         self.listeners.push(listener);
         self
+    }
+
+    /// How full it is.
+    pub(crate) fn load(&self) -> Load {
+        self.places.load()
     }
 
     /// Where its rows are.
@@ -132,9 +142,19 @@ impl Host {
         name: &str,
         kinds: &[Kind],
     ) -> anyhow::Result<Arc<SessionJournal>> {
+        self.begin_of("bench", name, kinds).await
+    }
+
+    /// The same, of a tenant.
+    pub(crate) async fn begin_of(
+        &self,
+        tenant: &str,
+        name: &str,
+        kinds: &[Kind],
+    ) -> anyhow::Result<Arc<SessionJournal>> {
         let started = SessionStarted {
             session: SessionId::new(name)?,
-            tenant: Tenant::new("bench")?,
+            tenant: Tenant::new(tenant)?,
             user: "bench".to_owned(),
             feature: "bench".to_owned(),
             task: "Call the tool again and again.".to_owned(),

@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use async_trait::async_trait;
 use stoplog_journal::{
-    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, Store, StoreError, Which,
+    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, States, Store, StoreError,
+    Which,
 };
 use stoplog_model::SessionId;
+use stoplog_model::state::{StateAsk, StateSeen};
 use stoplog_store::SqliteStore;
 use stoplog_vfs::{Entry, Image, Recording};
 use tempfile::TempDir;
@@ -167,6 +169,19 @@ impl Disk {
 }
 
 #[async_trait]
+impl States for Disk {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        let (tenant, tool, ask) = (tenant.to_owned(), tool.to_owned(), ask.clone());
+        self.run(move |store| async move { store.state(&tenant, &tool, &ask).await })
+    }
+}
+
+#[async_trait]
 impl Store for Disk {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.run(|store| async move { store.append(batch).await })
@@ -247,6 +262,18 @@ impl Promised {
             self.disk.promise();
         }
         result
+    }
+}
+
+#[async_trait]
+impl States for Promised {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        self.told(self.inner.state(tenant, tool, ask)).await
     }
 }
 

@@ -451,6 +451,7 @@ impl World {
             .unwrap_or_else(|e| panic!("{e}"));
         let access = Access {
             grants: vec![grant].into(),
+            state: true,
         };
         let names = std::iter::once(LOOK).chain(WRITERS.iter().map(|k| k.name));
         let access = names.map(|n| (n.to_owned(), access.clone())).collect();
@@ -562,5 +563,6 @@ fn op_name(op: Op) -> &'static str {
         Op::Sessions => "sessions",
         Op::ActKey => "act_key",
         Op::OpenIntents => "open_intents",
+        Op::State => "state",
     }
 }

@@ -85,6 +85,7 @@ fn observed() -> Observed {
         timed_out: false,
         log: String::new(),
         annotations: Vec::new(),
+        state: Vec::new(),
     }
 }
 

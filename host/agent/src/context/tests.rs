@@ -64,6 +64,7 @@ fn observed(iteration: u32, ordinal: u32, output: Value) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: vec![],
+        state: Vec::new(),
     })
 }
 

@@ -82,6 +82,7 @@ fn seen(iteration: u32, ordinal: u32) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: vec![],
+        state: Vec::new(),
     })
 }
 

@@ -194,6 +194,7 @@ fn what_counts_as_done() {
         timed_out: false,
         log: String::new(),
         annotations: vec![],
+        state: vec![],
     };
     let ok = || CallResult::Ok(json!({}));
     let error = |aftermath| {

@@ -20,6 +20,7 @@ mod run_report;
 mod serve;
 mod sessions;
 mod sql;
+mod state;
 mod tool;
 mod trace;
 pub(crate) mod traces;
@@ -124,6 +125,7 @@ pub(crate) async fn run(
         Command::Cost(cost) => cost::run(&context, cost).await,
         Command::Eval(eval) => eval::run(&context, eval).await,
         Command::Incident(incident) => incident::run(&context, incident).await,
+        Command::State(state) => state::run(&context, state).await,
         Command::Verify(verify) => verify::run(&context, verify).await,
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,

@@ -218,6 +218,7 @@ fn observed(iteration: u32) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: vec![],
+        state: Vec::new(),
     })
 }
 

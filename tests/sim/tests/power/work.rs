@@ -358,5 +358,6 @@ fn observed(session: &str, position: Position, answer_bytes: usize) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: vec![],
+        state: Vec::new(),
     })
 }
