@@ -272,4 +272,10 @@ fn curl_is_told_what_the_script_says() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert_eq!(service.refunds(), 2);
+    let metrics = Command::new("curl")
+        .args(["--silent", &format!("http://{}/metrics", service.listen)])
+        .output();
+    let metrics = text(&metrics.expect("curl"));
+    let calls = "disposition=\"executed\",result=\"success\",tool=\"issue_refund\"} 2";
+    assert!(metrics.contains(calls), "{metrics}");
 }

@@ -19,10 +19,9 @@ use super::process::{Backend, Host};
 use super::{EXIT_DONE, add_tools, heading, say};
 
 /// Whose keys are made, and what for.
-const KEYS: [(&str, &str); 3] = [
+const KEYS: [(&str, &str); 2] = [
     ("agent", "refund-agent"),
     ("approver", "Meera, finance lead"),
-    ("monitor", "prometheus"),
 ];
 
 /// Pause before a host that was killed is started again.

@@ -1,7 +1,8 @@
 //! The golden signals of this process: what is counted as it happens, and what is looked up when
 //! somebody asks.
 //!
-//! Invariant: whoever asks costs the journal one query in [`LOOK_EVERY`] at most, however often they do.
+//! Invariant: whoever asks costs the journal one query in [`LOOK_EVERY`] at most, and what `/ready` costs it,
+//! however often they do.
 
 use std::fs;
 use std::path::Path;

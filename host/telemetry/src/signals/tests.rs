@@ -105,6 +105,7 @@ fn observed(tool: &str, result: CallResult) -> Event {
         timed_out: false,
         log: String::new(),
         annotations: Vec::new(),
+        state: Default::default(),
     })
 }
 
