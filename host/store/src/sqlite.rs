@@ -49,13 +49,10 @@ pub const GROUP_COMMIT_MAX: usize = 256;
 /// Batches in a commit from which on the host counts as busy.
 const BUSY_GROUP: usize = 8;
 
-/// The writer of a busy host waits so long for more to come before it commits, and so often again as
-/// more did come. The pages that every commit writes are then shared by more, and so is the sync; a
-/// session that is alone never waits. The measure: docs/benchmarks.md.
-const GATHER_ROUND: Duration = Duration::from_millis(1);
-
-/// Rounds at most: what a commit waits is then a few hundredths of what a model takes for a turn.
-const GATHER_ROUNDS: u32 = 8;
+/// How long the writer of a busy host waits for more to come before it commits. The pages that
+/// every commit writes are then shared by more, and so is the sync; a session that is alone never
+/// waits. The measure: docs/benchmarks.md.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Read connections kept open: reads never wait for writes. More than a few are only of use while
 /// many sessions are opened at once.

@@ -13,9 +13,7 @@ use stoplog_model::port::{Moment, Stage, Watch};
 use super::connection::{FORMAT, open_again, write_error};
 use super::guard::{self, Sum};
 use super::read::{self, DONE, IN_FLIGHT};
-use super::{
-    BUSY_GROUP, GATHER_ROUND, GATHER_ROUNDS, GROUP_COMMIT_MAX, Job, LeaseJob, feed, prune,
-};
+use super::{BUSY_GROUP, GATHER, GROUP_COMMIT_MAX, Job, LeaseJob, feed, prune};
 
 /// The open transaction, and what it changes in the guarded tables.
 pub(super) struct Transaction<'c> {
@@ -125,14 +123,15 @@ pub(super) fn run(
     let mut connection = Some(connection);
     let mut is_busy = false;
     while let Ok(first) = inbox.recv() {
+        if is_busy {
+            std::thread::sleep(GATHER);
+        }
         let mut group = vec![first];
-        take_waiting(&inbox, &mut group);
-        let mut rounds = if is_busy { GATHER_ROUNDS } else { 0 };
-        while rounds > 0 {
-            let before = group.len();
-            std::thread::sleep(GATHER_ROUND);
-            take_waiting(&inbox, &mut group);
-            rounds = if group.len() > before { rounds - 1 } else { 0 };
+        while group.len() < GROUP_COMMIT_MAX {
+            match inbox.try_recv() {
+                Ok(job) => group.push(job),
+                Err(_) => break,
+            }
         }
         is_busy = group.len() >= BUSY_GROUP;
         let open = match connection.take() {
@@ -142,16 +141,6 @@ pub(super) fn run(
         match open {
             Ok(open) => connection = commit_group(open, group, &*watch),
             Err(error) => group.into_iter().for_each(|job| refuse(job, &error)),
-        }
-    }
-}
-
-/// Takes what waits, as much as fits into one commit.
-fn take_waiting(inbox: &mpsc::Receiver<Job>, group: &mut Vec<Job>) {
-    while group.len() < GROUP_COMMIT_MAX {
-        match inbox.try_recv() {
-            Ok(job) => group.push(job),
-            Err(_) => return,
         }
     }
 }
