@@ -6,6 +6,7 @@ use stoplog_model::contract::Contract;
 use stoplog_model::effect::{Request, Response};
 use stoplog_model::event::*;
 use stoplog_model::outcome::{Disposition, Finding};
+use stoplog_model::state::{StateRead, StateSeen, StateWrite};
 use stoplog_model::turn::{FailedAttempt, FailureClass, FinishReason};
 use stoplog_model::{ApprovalId, Call, Reason, SessionId, Tenant, ToolName, TraceId, UsdMicros};
 
@@ -135,6 +136,7 @@ fn events() -> Vec<Event> {
         timed_out: false,
         log: planted(),
         annotations: vec![("note".into(), planted())],
+        state: kept(),
     };
     vec![
         Event::SessionStarted(started()),
@@ -231,6 +233,15 @@ fn events() -> Vec<Event> {
         Event::Undone(Undone {
             position: at,
             note: planted(),
+            state: kept(),
+        }),
+        Event::StateRead(StateRead {
+            position: at,
+            index: 0,
+            seen: StateSeen::Value {
+                key: planted(),
+                value: Some(planted_value()),
+            },
         }),
         Event::Observed(observed),
         Event::Parked(Parked {
@@ -252,6 +263,18 @@ fn events() -> Vec<Event> {
             message: planted(),
         }),
     ]
+}
+
+fn planted_value() -> stoplog_model::state::Value {
+    stoplog_model::state::Value(planted().into_bytes())
+}
+
+/// What a tool keeps has no disclosure, neither key nor value.
+fn kept() -> Vec<StateWrite> {
+    vec![StateWrite {
+        key: planted(),
+        value: Some(planted_value()),
+    }]
 }
 
 #[test]
