@@ -148,6 +148,7 @@ fn session_of(tool: &str, class: Class, arguments: &Value, since: Vec<Event>) ->
         system_prompt: String::new(),
         max_iterations: 3,
         tools: vec![pin(class).into()],
+        client: None,
     });
     let run = Event::RunStarted(RunStarted {
         trace_id: TraceId::new("a".repeat(32)).expect("id"),
