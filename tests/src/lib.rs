@@ -66,6 +66,8 @@ const TOOLS: &[(&str, Option<&str>)] = &[
     ("undoable", None),
     ("undoable_keyed", None),
     ("undoable_probed", None),
+    ("undoable_keeper", None),
+    ("keeper", Some("external")),
     ("pair", Some("external")),
     ("paid", Some("irreversible")),
     ("paid_probed", Some("irreversible")),
@@ -98,6 +100,7 @@ const TOOLS: &[(&str, Option<&str>)] = &[
     ("header_forger", Some("external")),
     ("clock_watcher", None),
     ("snoop", None),
+    ("state_hoarder", None),
     ("confider", Some("external")),
     ("spiller", Some("irreversible")),
     ("issue_refund", Some("irreversible")),
@@ -336,6 +339,8 @@ impl World {
             .env_remove("STOPLOG_STOP_AT")
             .env_remove("STOPLOG_PRUNE")
             .env("STOPLOG_WATCH_DIR", self.data_dir())
+            // Compiled code is kept beside the guests: never in the home of whoever runs this.
+            .env("XDG_CACHE_HOME", Path::new(GUESTS_DIR).join("cache"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

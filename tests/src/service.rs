@@ -19,6 +19,21 @@ pub struct Service {
     child: Child,
     /// Where.
     pub address: SocketAddr,
+    /// The first line that it printed.
+    pub told: Value,
+}
+
+/// Another listener of a service.
+pub struct Aside<'a> {
+    service: &'a Service,
+    address: SocketAddr,
+}
+
+impl Aside<'_> {
+    /// Sends a request there, on a connection of its own.
+    pub fn ask(&self, method: &str, path: &str, say: &Say<'_>) -> anyhow::Result<Heard> {
+        self.service.ask_at(self.address, method, path, say)
+    }
 }
 
 /// An answer.
@@ -113,7 +128,11 @@ impl Service {
             anyhow::bail!("it does not listen: {line:?}, {status}");
         };
         child.stdout = Some(said.into_inner());
-        Ok(Service { child, address })
+        Ok(Service {
+            child,
+            address,
+            told,
+        })
     }
 
     /// Its process.
@@ -146,7 +165,25 @@ impl Service {
 
     /// Sends a request on a connection of its own.
     pub fn ask(&self, method: &str, path: &str, say: &Say<'_>) -> anyhow::Result<Heard> {
-        let mut stream = self.send(method, path, say)?;
+        self.ask_at(self.address, method, path, say)
+    }
+
+    /// Another listener of it.
+    pub fn beside(&self, address: SocketAddr) -> Aside<'_> {
+        Aside {
+            service: self,
+            address,
+        }
+    }
+
+    fn ask_at(
+        &self,
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        say: &Say<'_>,
+    ) -> anyhow::Result<Heard> {
+        let mut stream = self.send_at(address, method, path, say)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         heard(&answer)
@@ -154,10 +191,20 @@ impl Service {
 
     /// Sends a request, and leaves its answer to be read.
     pub fn send(&self, method: &str, path: &str, say: &Say<'_>) -> anyhow::Result<TcpStream> {
+        self.send_at(self.address, method, path, say)
+    }
+
+    fn send_at(
+        &self,
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        say: &Say<'_>,
+    ) -> anyhow::Result<TcpStream> {
         let body = say.body.as_ref().map(Value::to_string).unwrap_or_default();
         let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
         if !say.headers.iter().any(|(name, _)| *name == "host") {
-            head.push_str(&format!("host: {}\r\n", self.address));
+            head.push_str(&format!("host: {address}\r\n"));
         }
         for (name, value) in &say.headers {
             let bearer = if *name == "authorization" {
@@ -167,7 +214,7 @@ impl Service {
             };
             head.push_str(&format!("{name}: {bearer}{value}\r\n"));
         }
-        let mut stream = self.connect()?;
+        let mut stream = connect(address)?;
         write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len())?;
         Ok(stream)
     }
@@ -204,10 +251,14 @@ impl Service {
 
     /// A connection.
     pub fn connect(&self) -> anyhow::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(stream)
+        connect(self.address)
     }
+}
+
+fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 impl Drop for Service {

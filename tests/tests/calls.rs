@@ -197,6 +197,27 @@ fn the_same_act_with_other_arguments_is_a_conflict_and_runs_nothing() -> anyhow:
     Ok(())
 }
 
+/// A model that writes `6400.0` for an integer: the schema takes it, and so must rules, the approver and
+/// the tool, as the same number; and with the same key it is the same act.
+#[test]
+fn a_whole_number_is_one_however_it_is_written() -> anyhow::Result<()> {
+    let written = |amount: &str| -> anyhow::Result<Vec<Value>> {
+        let text = refund("448100", 6400).to_string().replace("6400", amount);
+        Ok(vec![serde_json::from_str(&text)?])
+    };
+    let turns = [written("6400.0")?, written("6.4e3")?, written("6400")?];
+    let (world, run) = refund_world(&turns, CLEARED)?;
+    ensure!(run.code == Some(0), "{run:?}");
+    let seen = observed(&world)?;
+    let dispositions: Vec<&str> = seen.iter().map(|s| s.1.as_str()).collect();
+    ensure!(
+        dispositions == ["executed", "deduplicated", "deduplicated"],
+        "{seen:?}"
+    );
+    ensure!(world.far.counts("refunds")?["executed"] == 1);
+    Ok(())
+}
+
 #[test]
 fn a_refusal_of_the_far_side_frees_the_act() -> anyhow::Result<()> {
     // 448100 cost 6,400: more is refused with 422, and the right amount goes through after it.

@@ -31,7 +31,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("stoplog-telemetry", &["stoplog-model", "stoplog-journal"]),
     (
         "stoplog-sandbox",
-        &["stoplog-feature-union", "stoplog-model"],
+        &[
+            "stoplog-feature-union",
+            "stoplog-model",
+            "stoplog-admission",
+        ],
     ),
     ("stoplog-llm", &["stoplog-model", "stoplog-egress"]),
     (
@@ -141,6 +145,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "stoplog-bench",
         &[
             "stoplog-model",
+            "stoplog-admission",
             "stoplog-policy",
             "stoplog-journal",
             "stoplog-egress",
@@ -210,6 +215,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ),
     ("prost", &["stoplog-telemetry", "stoplog-tests"]),
     ("tonic", &["stoplog-tests"]),
+    ("prometheus", &["stoplog-telemetry"]),
     ("hyper", &["stoplog-serve"]),
     ("tower-http", &["stoplog-serve"]),
     ("rmcp", &["stoplog-serve"]),

@@ -131,6 +131,17 @@ fn reversible_tools_pass_and_their_undo_is_tried() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What it reads from its state it reads again, on its record and behind every kill.
+#[test]
+fn tools_that_keep_state_pass() -> anyhow::Result<()> {
+    for name in ["keeper", "undoable_keeper"] {
+        let report = passes(name)?;
+        ensure!(report["kills"].as_u64() >= Some(20), "{report:#}");
+        check(&report, "act/same-again")?;
+    }
+    Ok(())
+}
+
 #[test]
 fn external_tools_pass_also_with_two_effects_or_a_plain_client() -> anyhow::Result<()> {
     for name in ["keyed", "probed", "plain_post"] {

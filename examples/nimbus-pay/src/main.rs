@@ -29,6 +29,16 @@ enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Adds the tools, makes keys, and lets clients in: see examples/python-agent.
+    Serve {
+        /// Where everything is kept. It is emptied first, if an earlier demo made it.
+        /// Default: target/nimbus-pay in the workspace.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Where the host listens.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+    },
     /// Serves the backend until SIGTERM or ctrl-c.
     Backend {
         /// SQLite file; it is made and filled if it is new.
@@ -53,6 +63,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo { dir } => demo::play(dir.as_deref()),
+        Command::Serve { dir, listen } => demo::serve(dir.as_deref(), listen),
         Command::Backend {
             db,
             listen,

@@ -87,6 +87,12 @@ impl Places {
         }
     }
 
+    /// A place, if there is one at once.
+    pub fn try_acquire(&self, tenant: &Tenant) -> Option<Place> {
+        let is_free = self.inner().line.take(tenant);
+        is_free.then(|| self.place(tenant, false))
+    }
+
     /// A place for something that has begun and must go on: never refused, before all of the
     /// tenant who have not begun, however long the line is. Whoever calls it bounds how many do.
     ///

@@ -29,6 +29,8 @@ use crate::schema::Schemas;
 pub struct Access {
     /// Origins.
     pub grants: Arc<[Grant]>,
+    /// Whether it may keep state between its calls.
+    pub state: bool,
 }
 
 /// A call that waits for a person.
@@ -404,6 +406,7 @@ impl Dispatcher {
                 log: String::new(),
                 annotations: Vec::new(),
                 spans: Vec::new(),
+                state: Vec::new(),
             })
         });
         match observed {

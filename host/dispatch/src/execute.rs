@@ -69,6 +69,7 @@ impl Dispatcher {
                 deadline: Duration::from_millis(timeout_ms),
                 trace,
                 call: &passage.call,
+                may_write: entry.may_write(),
             },
             rights,
         );
@@ -164,7 +165,13 @@ impl Dispatcher {
             }
             ok => ok,
         };
+        // An error keeps nothing, whatever was written before it.
+        let state = match &result {
+            CallResult::Ok(_) => gate.state_writes().await,
+            CallResult::Err(_) => Vec::new(),
+        };
         let observed = Observed {
+            state,
             latency_ms: self.clock.now_ms().saturating_sub(began_ms),
             timed_out,
             log: ran.log,
@@ -198,6 +205,7 @@ impl Dispatcher {
             log: String::new(),
             annotations: Vec::new(),
             spans: Vec::new(),
+            state: Vec::new(),
         }
     }
 

@@ -19,6 +19,7 @@ use stoplog_model::event::{Event, ReadRecorded};
 use stoplog_model::key::{UNDO_LABEL, effect_key};
 use stoplog_model::port::{Gate, Moment, Stage};
 use stoplog_model::session::{CallState, EffectState};
+use stoplog_model::state::{StateGot, StateOp, StateRefused, StateWrite};
 use stoplog_model::{
     Aftermath, Class, Digest, EffectError, Outcome, Position, Reason, Request, Response,
 };
@@ -26,6 +27,7 @@ use stoplog_policy::{Clearance, Permit};
 use tokio_util::task::TaskTracker;
 
 use crate::dispatcher::Access;
+use crate::state::{Failed, StateRights, StateView};
 
 /// Requests that one call may make: a tool that needs more than this is a crawler.
 pub(crate) const MAX_REQUESTS: u32 = 64;
@@ -92,6 +94,7 @@ struct Inner {
     undoing: bool,
     send_again: bool,
     tasks: TaskTracker,
+    kept: StateView,
     /// Held while a read gets its number and is staged: the journal takes them in order.
     numbering: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -115,6 +118,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) deadline: Duration,
     pub(crate) trace: Vec<(String, String)>,
     pub(crate) call: &'a CallState,
+    /// The export that runs changes something: it may write state, too.
+    pub(crate) may_write: bool,
 }
 
 impl CallGate {
@@ -127,8 +132,22 @@ impl CallGate {
             } => (Some(clearance), false, send_again),
             Rights::Undo { clearance } => (Some(clearance), true, false),
         };
+        let state = match (parts.access.state, parts.may_write) {
+            (false, _) => StateRights::None,
+            (true, false) => StateRights::Look,
+            (true, true) => StateRights::Write,
+        };
+        // What `undo` reads is not recorded, neither here nor there: it is run to its end, or anew.
+        let kept = StateView::new(
+            Some(parts.journal.clone()),
+            (parts.position, &parts.call.call.tool),
+            state,
+            clearance.is_some() && !undoing,
+            &parts.call.state_reads,
+        );
         CallGate {
             inner: Arc::new(Inner {
+                kept,
                 journal: parts.journal,
                 egress: parts.egress,
                 access: parts.access,
@@ -171,6 +190,11 @@ impl CallGate {
     /// The effects of the call as this run leaves them.
     pub(crate) fn effects(&self) -> Vec<EffectState> {
         self.inner.state().effects.clone()
+    }
+
+    /// What the run has written into the tool's state.
+    pub(crate) async fn state_writes(&self) -> Vec<StateWrite> {
+        self.inner.kept.writes().await
     }
 
     /// Why the call cannot go on, if it cannot.
@@ -452,6 +476,32 @@ impl Inner {
         self.journal.stage(Event::ReadRecorded(read));
     }
 
+    /// Asks the tool's state, or writes to it. It does not leave the host, so it is no request.
+    async fn keep(&self, op: StateOp) -> Result<StateGot, StateRefused> {
+        if let Some(stop) = &self.state().stop {
+            return Err(StateRefused::Stopped(format!(
+                "the call is stopped: {stop:?}"
+            )));
+        }
+        let failed = match self.kept.perform(op).await {
+            Ok(got) => return Ok(got),
+            Err(failed) => failed,
+        };
+        let mut state = self.state();
+        match failed {
+            Failed::Refused(refused) => Err(refused),
+            Failed::Diverged(what) => {
+                let stopped = self.diverge(&mut state, what);
+                Err(StateRefused::Stopped(stopped.to_string()))
+            }
+            Failed::Journal(error) => {
+                let why = error.to_string();
+                state.stop.get_or_insert(Stop::Journal(error));
+                Err(StateRefused::Stopped(why))
+            }
+        }
+    }
+
     /// The label of an implicit permit: method, path, and which one of those.
     fn implicit_label(&self, request: &Request) -> String {
         let path = Digest::of_parts("stoplog/path1", &[&request.method, request.path()]);
@@ -515,6 +565,10 @@ impl Gate for CallGate {
             label
         };
         self.inner.clone().effect(label, request).await
+    }
+
+    async fn state(&self, op: StateOp) -> Result<StateGot, StateRefused> {
+        self.inner.keep(op).await
     }
 
     async fn fetch(&self, request: Request) -> Result<Response, EffectError> {

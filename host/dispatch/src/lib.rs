@@ -25,6 +25,7 @@ mod gate;
 mod place;
 mod recover;
 mod schema;
+mod state;
 
 pub use dispatcher::{Access, Dispatched, Dispatcher, Wait};
 pub use place::{
@@ -32,3 +33,4 @@ pub use place::{
     default_bounds,
 };
 pub use schema::output_problem;
+pub use state::StateRecord;

@@ -4,12 +4,12 @@
 //! met by the same rules as the crash before it.
 
 use stoplog_journal::JournalError;
-use stoplog_model::Reason;
 use stoplog_model::event::{CallResult, Event, ProbePurpose, Probed, Undone};
 use stoplog_model::key::UNDO_LABEL;
 use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use stoplog_model::port::{Entry, Returned};
 use stoplog_model::session::{CallState, EffectState};
+use stoplog_model::{Outcome, Reason};
 use stoplog_policy::recovery::{Cure, Doubt, cure, pause_before_sending_ms};
 use stoplog_policy::{Clearance, Facts, Judgement, aftermath, judge};
 
@@ -23,6 +23,10 @@ use crate::gate::Rights;
 pub(crate) fn undo_answered(call: &CallState) -> bool {
     call.effect(UNDO_LABEL)
         .is_some_and(|e| e.aftermath() == Aftermath::Changed)
+}
+
+fn is_answered(effect: &EffectState) -> bool {
+    matches!(effect.outcome, Some(Outcome::Answered { .. }))
 }
 
 impl Dispatcher {
@@ -144,6 +148,7 @@ impl Dispatcher {
             settles_within_ms: contract.settles_within_ms.into(),
             since_ms: touched_ms.max(died_by_ms),
             now_ms: asked_at_ms.unwrap_or_else(|| self.clock.now_ms()),
+            answered: unsettled.is_none() && !own.is_empty() && own.iter().all(|e| is_answered(e)),
             sent: unsettled.map_or(rounds, |e| e.intent.attempt.max(rounds)),
             one_of_several: own.len() > 1 || own.iter().any(|e| e.intent.one_of_several),
             undone: passage
@@ -336,6 +341,7 @@ impl Dispatcher {
                 let undone = Undone {
                     position: passage.position,
                     note,
+                    state: gate.state_writes().await,
                 };
                 passage.journal.append(vec![Event::Undone(undone)]).await?;
                 Ok(None)

@@ -125,6 +125,33 @@ impl Provider {
             body: Some(body.to_string().into_bytes()),
             to: Destination::Name,
         };
+        self.open(parcel, patience).await
+    }
+
+    /// Gets a path below the base URL: for asking a service how it is.
+    ///
+    /// # Errors
+    /// [`ProviderError`], as above.
+    pub async fn get(
+        &self,
+        path: &str,
+        patience: Patience,
+    ) -> Result<ProviderAnswer, ProviderError> {
+        let parcel = Parcel {
+            method: "GET".to_owned(),
+            url: self.url(path)?,
+            headers: self.headers(&[])?,
+            body: None,
+            to: Destination::Name,
+        };
+        self.open(parcel, patience).await
+    }
+
+    async fn open(
+        &self,
+        parcel: Parcel,
+        patience: Patience,
+    ) -> Result<ProviderAnswer, ProviderError> {
         let scrubber = match &self.key {
             Some((_, _, ApiKey(key))) => Scrubber::of_value(KEY_NAME, key),
             None => Scrubber::of_value(KEY_NAME, ""),

@@ -4,9 +4,11 @@ use stoplog_model::event::{CallResult, Event, Observed, Resolution};
 use stoplog_model::key::ActKey;
 use stoplog_model::outcome::{Aftermath, Disposition};
 use stoplog_model::session::{Frozen, Session};
+use stoplog_model::state::StateWrite;
 use stoplog_model::{Call, Class, Digest, Position, Reason, Record, SessionId, disclosure};
 
 use crate::chain;
+use crate::state::StateRow;
 use crate::store::{
     ActKeyRow, ActKeyState, Batch, FORMAT, Head, Link, OpenIntentRow, Reading, Row,
     SNAPSHOT_FORMAT, SnapshotRow, StoreError,
@@ -212,6 +214,7 @@ fn with_head(
         closed: Vec::new(),
         claims: Vec::new(),
         released: Vec::new(),
+        state: Vec::new(),
         snapshot: None,
     };
     let mut last = before;
@@ -289,6 +292,12 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
                 .push((position.iteration, position.ordinal, None));
             settle_act(batch, session, observed, record, after);
             settle_client_key(batch, observed, record, after);
+            keep(batch, &observed.tool, &observed.state, record, after);
+        }
+        Event::Undone(undone) => {
+            if let Some(call) = after.call(undone.position) {
+                keep(batch, &call.call.tool, &undone.state, record, after);
+            }
         }
         Event::ParkResolved(resolved) => {
             let position = resolved.position;
@@ -312,6 +321,13 @@ fn derive(batch: &mut Batch, session: &str, record: &Record, after: &Session) {
         }
         _ => {}
     }
+}
+
+/// What an event writes into the state of its tool.
+fn keep(batch: &mut Batch, tool: &str, writes: &[StateWrite], record: &Record, after: &Session) {
+    let tenant = after.started.tenant.as_str();
+    let rows = StateRow::of(tenant, tool, writes, record.seq, record.at_ms);
+    batch.state.extend(rows);
 }
 
 /// What an observation makes of the act that its call claims: a result that counts stays for

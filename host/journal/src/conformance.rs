@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 pub use feed::run_feed;
 use stoplog_model::SessionId;
+use stoplog_model::state::{StateAsk, StateSeen};
 
 use crate::chain;
+use crate::opening::read_one;
+use crate::state::StateRow;
 use crate::store::{
     ActKeyRow, ActKeyState, Batch, FORMAT, Head, Lease, Link, OpenIntentRow, PAYLOAD_APART_BYTES,
     Part, Retention, Row, SnapshotRow, Store, StoreError, Upkeep, Which,
@@ -34,7 +37,11 @@ where
     open_intents_open_and_close(&*fresh()).await;
     sessions_are_listed_latest_first(&*fresh()).await;
     a_snapshot_shortens_the_reading(&*fresh()).await;
+    many_sessions_are_read_as_each_alone(&*fresh()).await;
     unfinished_sessions_are_listed_alone(&*fresh()).await;
+    state_is_what_was_committed_last(&*fresh()).await;
+    state_is_of_one_tenant_and_one_tool(&*fresh()).await;
+    a_refused_batch_keeps_nothing(&*fresh()).await;
     many_writers_lose_nothing(fresh()).await;
 }
 
@@ -48,6 +55,8 @@ where
     pruning_spares_what_is_held_or_recent(&*fresh()).await;
     a_kept_claim_is_not_that_of_a_new_session_of_the_name(&*fresh()).await;
     an_open_intent_keeps_its_own_session_alone(&*fresh()).await;
+    pruning_leaves_what_tools_keep(&*fresh()).await;
+    what_a_tool_keeps_can_be_forgotten(&*fresh()).await;
 }
 
 fn id(name: &str) -> SessionId {
@@ -100,12 +109,13 @@ pub fn batch(session: &str, epoch: u64, rows: Vec<Row>) -> Batch {
         closed: vec![],
         claims: vec![],
         released: vec![],
+        state: vec![],
         snapshot: None,
     }
 }
 
 async fn whole(store: &dyn Store, session: &str) -> Vec<Row> {
-    let reading = store.read(&id(session), Part::Whole).await;
+    let reading = read_one(store, &id(session), Part::Whole).await;
     reading.expect("read").rows
 }
 
@@ -153,15 +163,21 @@ async fn rows_come_back_as_written(store: &dyn Store) {
         .append(batch("s", lease.epoch, rows.clone()))
         .await
         .expect("append");
-    let reading = store.read(&id("s"), Part::Whole).await.expect("read");
+    let reading = read_one(store, &id("s"), Part::Whole).await.expect("read");
     assert_eq!(reading.rows, rows);
     let listed = reading.row.expect("listed");
     assert_eq!((listed.last_seq, listed.chain), (3, Some([3; 32])));
-    let two = store.read(&id("s"), Part::Event(3)).await.expect("read");
+    let two = read_one(store, &id("s"), Part::Event(3))
+        .await
+        .expect("read");
     assert_eq!(two.rows, rows[1..]);
-    let one = store.read(&id("s"), Part::Event(1)).await.expect("read");
+    let one = read_one(store, &id("s"), Part::Event(1))
+        .await
+        .expect("read");
     assert_eq!(one.rows, rows[..1]);
-    let none = store.read(&id("none"), Part::Whole).await.expect("read");
+    let none = read_one(store, &id("none"), Part::Whole)
+        .await
+        .expect("read");
     assert_eq!(none, Default::default());
 }
 
@@ -417,18 +433,54 @@ async fn a_snapshot_shortens_the_reading(store: &dyn Store) {
     let third = batch("s", lease.epoch, rows[5..].to_vec());
     store.append(third).await.expect("append");
 
-    let tail = store.read(&id("s"), Part::Tail).await.expect("read");
+    let tail = read_one(store, &id("s"), Part::Tail).await.expect("read");
     assert_eq!(tail.snapshot, Some(snapshot(5, "new")));
     assert_eq!(tail.rows, [rows[0].clone(), rows[5].clone()]);
     assert_eq!(tail.row.map(|r| r.last_seq), Some(6));
-    let all = store.read(&id("s"), Part::Whole).await.expect("read");
+    let all = read_one(store, &id("s"), Part::Whole).await.expect("read");
     assert_eq!((all.snapshot, all.rows), (None, rows));
 
     let lease = leased(store, "t").await;
     let only = batch("t", lease.epoch, vec![row(1, lease.epoch, "1")]);
     store.append(only).await.expect("append");
-    let tail = store.read(&id("t"), Part::Tail).await.expect("read");
+    let tail = read_one(store, &id("t"), Part::Tail).await.expect("read");
     assert_eq!((tail.snapshot, tail.rows.len()), (None, 1));
+}
+
+async fn many_sessions_are_read_as_each_alone(store: &dyn Store) {
+    for (name, events) in [("a", 1), ("b", 3)] {
+        let lease = leased(store, name).await;
+        let rows: Vec<Row> = (1..=events).map(|n| row(n, lease.epoch, "1")).collect();
+        let last = rows.last().map(|r| (r.seq, r.chain));
+        let mut batch = batch(name, lease.epoch, rows);
+        batch.snapshot = last
+            .filter(|_| name == "b")
+            .map(|(seq, chain)| SnapshotRow {
+                seq,
+                format: FORMAT,
+                chain,
+                seal: Link::default(),
+                body: "{}".into(),
+            });
+        store.append(batch).await.expect("append");
+    }
+    // In the order in which they are asked for; one that is not there keeps its place.
+    let asked: Vec<SessionId> = ["b", "none", "a", "b"].map(id).into();
+    for part in [Part::Whole, Part::Tail, Part::Event(1)] {
+        let together = store.read(&asked, part).await.expect("read");
+        let mut alone = Vec::new();
+        for id in &asked {
+            alone.push(read_one(store, id, part).await.expect("read"));
+        }
+        assert_eq!(together, alone, "{part:?}");
+        let rows: Vec<usize> = together.iter().map(|r| r.rows.len()).collect();
+        let expected = match part {
+            Part::Whole => [3, 0, 1, 3],
+            Part::Tail | Part::Event(_) => [1, 0, 1, 1],
+        };
+        assert_eq!(rows, expected, "{part:?}");
+    }
+    assert_eq!(store.read(&[], Part::Whole).await, Ok(vec![]));
 }
 
 /// A session of one event, in this state; its lease is given back.
@@ -639,4 +691,197 @@ async fn many_writers_lose_nothing<S: Store + 'static>(store: Arc<S>) {
         let expected: Vec<String> = (1..=BATCHES).map(|n| n.to_string()).collect();
         assert_eq!(bodies, expected);
     }
+}
+
+/// A row of the state of `acme` and `counter`, of the event with this number.
+fn kept(key: &str, value: Option<&[u8]>, seq: u64) -> StateRow {
+    StateRow {
+        tenant: "acme".into(),
+        tool: "counter".into(),
+        key: key.into(),
+        value: value.map(<[u8]>::to_vec),
+        seq,
+        at_ms: 1000 + seq,
+    }
+}
+
+/// A batch of one event that writes state.
+fn keeping(session: &str, epoch: u64, seq: u64, state: Vec<StateRow>) -> Batch {
+    Batch {
+        state,
+        ..batch(session, epoch, vec![row(seq, epoch, "1")])
+    }
+}
+
+async fn value_of(store: &dyn Store, tenant: &str, tool: &str, key: &str) -> Option<Vec<u8>> {
+    let ask = StateAsk::Value(key.into());
+    match store.state(tenant, tool, &ask).await.expect("a look") {
+        StateSeen::Value { key: told, value } if told == key => value.map(|v| v.0),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn keys_of(store: &dyn Store, tenant: &str, tool: &str) -> Vec<String> {
+    match store.state(tenant, tool, &StateAsk::Keys).await {
+        Ok(StateSeen::Keys { keys }) => keys,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn state_is_what_was_committed_last(store: &dyn Store) {
+    let (a, b) = (leased(store, "a").await, leased(store, "b").await);
+    let bytes = b"\xff\x00\xfe";
+    let first = vec![
+        kept("n", Some(b"1"), 1),
+        kept("raw", Some(bytes), 1),
+        kept("empty", Some(b""), 1),
+        kept("\u{fc}", Some(b"x"), 1),
+    ];
+    let one = keeping("a", a.epoch, 1, first);
+    store.append(one).await.expect("append");
+    assert_eq!(
+        value_of(store, "acme", "counter", "n").await,
+        Some(b"1".to_vec())
+    );
+    assert_eq!(
+        value_of(store, "acme", "counter", "raw").await,
+        Some(bytes.to_vec())
+    );
+    assert_eq!(
+        value_of(store, "acme", "counter", "empty").await,
+        Some(vec![])
+    );
+    assert_eq!(value_of(store, "acme", "counter", "none").await, None);
+    let order = ["empty", "n", "raw", "\u{fc}"];
+    assert_eq!(keys_of(store, "acme", "counter").await, order);
+    let room = store.state("acme", "counter", &StateAsk::Room).await;
+    let (keys, bytes) = (4, 5 + (1 + 1) + (3 + 3) + (2 + 1));
+    assert_eq!(room, Ok(StateSeen::Room { keys, bytes }));
+
+    // Another session's commit comes later, and stands; within one, the last write does.
+    let second = vec![
+        kept("n", Some(b"2"), 1),
+        kept("raw", None, 1),
+        kept("n", Some(b"3"), 1),
+        kept("none", None, 1),
+    ];
+    let one = keeping("b", b.epoch, 1, second);
+    store.append(one).await.expect("append");
+    assert_eq!(
+        value_of(store, "acme", "counter", "n").await,
+        Some(b"3".to_vec())
+    );
+    assert_eq!(
+        keys_of(store, "acme", "counter").await,
+        ["empty", "n", "\u{fc}"]
+    );
+    let third = keeping("a", a.epoch, 2, vec![kept("n", Some(b"4"), 2)]);
+    store.append(third).await.expect("append");
+    assert_eq!(
+        value_of(store, "acme", "counter", "n").await,
+        Some(b"4".to_vec())
+    );
+}
+
+async fn state_is_of_one_tenant_and_one_tool(store: &dyn Store) {
+    let lease = leased(store, "s").await;
+    let of = |tenant: &str, tool: &str, value: &[u8]| StateRow {
+        tenant: tenant.into(),
+        tool: tool.into(),
+        ..kept("n", Some(value), 1)
+    };
+    let rows = vec![
+        of("acme", "counter", b"1"),
+        of("acme", "other", b"2"),
+        of("initech", "counter", b"3"),
+    ];
+    let one = keeping("s", lease.epoch, 1, rows);
+    store.append(one).await.expect("append");
+    for (tenant, tool, value) in [
+        ("acme", "counter", Some(b"1".to_vec())),
+        ("acme", "other", Some(b"2".to_vec())),
+        ("initech", "counter", Some(b"3".to_vec())),
+        ("initech", "other", None),
+        ("acm", "ecounter", None),
+    ] {
+        let keys = usize::from(value.is_some());
+        assert_eq!(
+            value_of(store, tenant, tool, "n").await,
+            value,
+            "{tenant} {tool}"
+        );
+        assert_eq!(keys_of(store, tenant, tool).await.len(), keys);
+    }
+}
+
+/// A host that lost its session writes no state either, and a batch that is refused for an act none.
+async fn a_refused_batch_keeps_nothing(store: &dyn Store) {
+    let first = leased(store, "s").await;
+    let second = store.lease(&id("s"), "host-2", 1, TTL_MS, true).await;
+    let second = second.expect("lease");
+    let zombie = keeping("s", first.epoch, 1, vec![kept("n", Some(b"1"), 1)]);
+    assert!(matches!(
+        store.append(zombie).await,
+        Err(StoreError::Fenced { .. })
+    ));
+    let other = leased(store, "other").await;
+    let mut taken = batch("other", other.epoch, vec![row(1, other.epoch, "1")]);
+    taken.claims = vec![claim("other", 0, "d", ActKeyState::InFlight)];
+    store.append(taken).await.expect("append");
+    let mut refused = keeping("s", second.epoch, 1, vec![kept("n", Some(b"2"), 1)]);
+    refused.claims = vec![claim("s", 0, "d", ActKeyState::InFlight)];
+    assert!(matches!(
+        store.append(refused).await,
+        Err(StoreError::ActTaken(_))
+    ));
+    assert_eq!(value_of(store, "acme", "counter", "n").await, None);
+    assert_eq!(keys_of(store, "acme", "counter").await, [""; 0]);
+    let own = keeping("s", second.epoch, 1, vec![kept("n", Some(b"3"), 1)]);
+    store.append(own).await.expect("append");
+    assert_eq!(
+        value_of(store, "acme", "counter", "n").await,
+        Some(b"3".to_vec())
+    );
+}
+
+async fn pruning_leaves_what_tools_keep<S: Store + Upkeep>(store: &S) {
+    let lease = leased(store, "s").await;
+    let mut over = keeping("s", lease.epoch, 1, vec![kept("n", Some(b"1"), 1)]);
+    over.head.status = "ended".into();
+    store.append(over).await.expect("append");
+    store.release(&lease).await.expect("release");
+    let retention = Retention {
+        sessions_before_ms: 1_000_000,
+        keep_latest: 0,
+        keys_before_ms: [1_000_000; 5],
+        now_ms: 0,
+        batch: 10,
+    };
+    let pruned = store.prune(&retention).await.expect("prune");
+    assert_eq!(pruned.sessions, 1);
+    assert_eq!(
+        value_of(store, "acme", "counter", "n").await,
+        Some(b"1".to_vec())
+    );
+}
+
+async fn what_a_tool_keeps_can_be_forgotten<S: Store + Upkeep>(store: &S) {
+    let lease = leased(store, "s").await;
+    let mut rows: Vec<StateRow> = ["a", "b", "c"].map(|k| kept(k, Some(b"1"), 1)).into();
+    rows.push(StateRow {
+        tenant: "initech".into(),
+        ..kept("a", Some(b"2"), 1)
+    });
+    let one = keeping("s", lease.epoch, 1, rows);
+    store.append(one).await.expect("append");
+    let forget = |key| store.forget_state("acme", "counter", key);
+    assert_eq!(forget(Some("none")).await, Ok(0));
+    assert_eq!(forget(Some("a")).await, Ok(1));
+    assert_eq!(keys_of(store, "acme", "counter").await, ["b", "c"]);
+    assert_eq!(forget(None).await, Ok(2));
+    assert_eq!(keys_of(store, "acme", "counter").await, [""; 0]);
+    assert_eq!(
+        value_of(store, "initech", "counter", "a").await,
+        Some(b"2".to_vec())
+    );
 }

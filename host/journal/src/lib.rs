@@ -21,15 +21,19 @@ pub mod lease;
 pub mod opening;
 pub mod proof;
 pub mod session;
+pub mod state;
 pub mod store;
+pub mod takeover;
 
 pub use error::JournalError;
 pub use feed::{Cursor, Fed, Feed, Portion};
 pub use lease::LeaseKeeper;
-pub use opening::{OnCommit, Opening, load};
+pub use opening::{Loaded, OnCommit, Opening, load, load_each, read_each, read_one};
 pub use proof::{Intent, Observation, Settled};
 pub use session::SessionJournal;
+pub use state::{StateEntry, StateRow, States};
 pub use store::{
     ActKeyRow, ActKeyState, Batch, Dossier, Head, Lease, Link, OpenIntentRow, Part, Pruned,
     Reading, Retention, Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
 };
+pub use takeover::{Taken, take_over};

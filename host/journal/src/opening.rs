@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures::stream::{self, Stream, StreamExt};
 use stoplog_model::port::{Clock, Moment, Stage, Watch};
 use stoplog_model::{Position, Record, Session, SessionId};
 
@@ -42,48 +43,129 @@ impl Opening {
     }
 }
 
-/// Reads a session without leasing it: its records, and their fold.
-pub async fn load(
+/// Sessions that are read in one go: the way to the disk and back is shared by so many, and their
+/// rows are in memory at once.
+const READ_AT_ONCE: usize = 64;
+
+/// A session that was read: its records and their fold. None: it is not there.
+pub type Loaded = Option<(Vec<Record>, Session)>;
+
+/// A session, or a part of it. Empty for a session that is not there.
+pub async fn read_one(
     store: &dyn Store,
     id: &SessionId,
-) -> Result<Option<(Vec<Record>, Session)>, JournalError> {
-    let reading = store.read(id, Part::Whole).await?;
-    chain::check(id.as_str(), &reading)?;
-    let records = decode(&reading.rows)?;
-    Ok(Session::fold(&records)?.map(|session| (records, session)))
+    part: Part,
+) -> Result<Reading, StoreError> {
+    let readings = store.read(std::slice::from_ref(id), part).await?;
+    Ok(readings.into_iter().next().unwrap_or_default())
 }
 
-/// The newest state of a session, the link of its last event, and `seq` of the snapshot that it
-/// was read from (0 if it was not).
-pub(crate) type Newest = (Session, Link, u64);
+/// Many sessions, or a part of each, in their order. One that cannot be read is told, and does not
+/// stand in the way of the others.
+pub async fn read_each(
+    store: &dyn Store,
+    ids: &[SessionId],
+    part: Part,
+) -> Vec<Result<Reading, StoreError>> {
+    if let Ok(readings) = store.read(ids, part).await {
+        return readings.into_iter().map(Ok).collect();
+    }
+    let mut each = Vec::with_capacity(ids.len());
+    for id in ids {
+        each.push(read_one(store, id, part).await);
+    }
+    each
+}
 
-/// Reads the newest state of a session: from its snapshot, or from all its events.
-pub(crate) async fn load_newest(
+/// Reads a session without leasing it: its records, and their fold.
+pub async fn load(store: &dyn Store, id: &SessionId) -> Result<Loaded, JournalError> {
+    loaded(id, &read_one(store, id, Part::Whole).await?)
+}
+
+/// Reads many sessions without leasing them, one behind the other in their order. While the rows of
+/// some are folded, those of the next are read.
+pub fn load_each(
+    store: &dyn Store,
+    ids: Vec<SessionId>,
+) -> impl Stream<Item = (SessionId, Result<Loaded, JournalError>)> {
+    let mut groups: Vec<Vec<SessionId>> = Vec::new();
+    for group in ids.chunks(READ_AT_ONCE) {
+        groups.push(group.to_vec());
+    }
+    stream::iter(groups)
+        .map(move |group| async move {
+            let readings = read_each(store, &group, Part::Whole).await;
+            stream::iter(group.into_iter().zip(readings))
+        })
+        .buffered(2)
+        .flatten()
+        .map(|(id, reading)| {
+            let found = match reading {
+                Ok(reading) => loaded(&id, &reading),
+                Err(error) => Err(error.into()),
+            };
+            (id, found)
+        })
+}
+
+fn loaded(id: &SessionId, reading: &Reading) -> Result<Loaded, JournalError> {
+    let found = whole(id, reading)?;
+    Ok(found.and_then(|found| Some((found.records?, found.session))))
+}
+
+/// The newest state of a session.
+pub(crate) struct Found {
+    pub(crate) session: Session,
+    /// All its records; none if it was read from a snapshot.
+    pub(crate) records: Option<Vec<Record>>,
+    /// The link of its last event.
+    pub(crate) chain: Link,
+    /// `seq` of the snapshot that it was read from; 0 if it was not.
+    pub(crate) snapshot_seq: u64,
+}
+
+/// A session of all its rows. None: there are none.
+pub(crate) fn whole(id: &SessionId, reading: &Reading) -> Result<Option<Found>, JournalError> {
+    let chain = chain::check(id.as_str(), reading)?;
+    let records = decode(&reading.rows)?;
+    let session = Session::fold(&records)?;
+    Ok(session.map(|session| Found {
+        session,
+        records: Some(records),
+        chain,
+        snapshot_seq: 0,
+    }))
+}
+
+/// A session of its newest snapshot and what came behind it; of all its events, if there is no
+/// snapshot, or none that can be used.
+pub(crate) async fn newest(
     store: &dyn Store,
     id: &SessionId,
-) -> Result<Option<Newest>, JournalError> {
-    let reading = store.read(id, Part::Tail).await?;
-    if reading.snapshot.is_some()
-        && let Some(found) = from_snapshot(id, &reading)?
-    {
-        return Ok(Some(found));
+    tail: &Reading,
+) -> Result<Option<Found>, JournalError> {
+    if tail.snapshot.is_none() {
+        return whole(id, tail);
     }
-    load_whole(store, id).await
+    match from_snapshot(id, tail)? {
+        Some(found) => Ok(Some(found)),
+        None => whole(id, &read_one(store, id, Part::Whole).await?),
+    }
 }
 
 /// Reads all events of a session.
 pub(crate) async fn load_whole(
     store: &dyn Store,
     id: &SessionId,
-) -> Result<Option<Newest>, JournalError> {
-    let reading = store.read(id, Part::Whole).await?;
+) -> Result<Option<(Session, Link)>, JournalError> {
+    let reading = read_one(store, id, Part::Whole).await?;
     let last = chain::check(id.as_str(), &reading)?;
     let session = Session::folded(decode(&reading.rows)?)?;
-    Ok(session.map(|session| (session, last, 0)))
+    Ok(session.map(|session| (session, last)))
 }
 
 /// None: the snapshot cannot be used.
-fn from_snapshot(id: &SessionId, reading: &Reading) -> Result<Option<Newest>, StoreError> {
+fn from_snapshot(id: &SessionId, reading: &Reading) -> Result<Option<Found>, StoreError> {
     let (Some(snapshot), Some((first, tail))) = (&reading.snapshot, reading.rows.split_first())
     else {
         return Ok(None);
@@ -92,14 +174,19 @@ fn from_snapshot(id: &SessionId, reading: &Reading) -> Result<Option<Newest>, St
         tracing::warn!(session = %id, "the snapshot is damaged; reading the events");
         return Ok(None);
     };
-    let last = chain::check(id.as_str(), reading)?;
+    let chain = chain::check(id.as_str(), reading)?;
     for record in decode(tail)? {
         // Such as the confirmation of a write that the snapshot has left out.
         if session.take(record).is_err() {
             return Ok(None);
         }
     }
-    Ok(Some((session, last, snapshot.seq)))
+    Ok(Some(Found {
+        session,
+        records: None,
+        chain,
+        snapshot_seq: snapshot.seq,
+    }))
 }
 
 fn decode(rows: &[Row]) -> Result<Vec<Record>, StoreError> {

@@ -15,9 +15,11 @@
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
+use stoplog_model::digest::canonical_numbers;
 use stoplog_model::event::{Event, IntentRecorded, ModelAsked, Observed, SessionStarted};
 use stoplog_model::port::{Moment, Stage};
 use stoplog_model::session::IllegalEvent;
+use stoplog_model::state::{StateAsk, StateSeen};
 use stoplog_model::turn::Turn;
 use stoplog_model::{Position, Record, Request, Session, SessionId};
 use stoplog_policy::Permit;
@@ -25,9 +27,10 @@ use tokio::sync::Mutex;
 
 use crate::error::JournalError;
 use crate::lease::{LEASE_TTL_MS, LeaseKeeper};
-use crate::opening::{Opening, load_newest, load_whole};
+use crate::opening::{Opening, load_whole, read_one};
 use crate::proof::{Intent, Observation, Settled};
 use crate::store::{ActKeyRow, Batch, Lease, Link, Part, Store, StoreError, Which};
+use crate::takeover::take_over;
 use crate::{chain, codec};
 
 /// A snapshot is written with the first commit that makes so many events since the one before:
@@ -120,32 +123,16 @@ impl SessionJournal {
         Ok(SessionJournal::over(opening, lease, session, last, 0))
     }
 
-    /// Takes over a session that is there. The lease comes first, so nothing changes between
-    /// reading and writing. Reads the newest snapshot and the events behind it; turns before it
-    /// are not in memory until [`SessionJournal::recall`].
+    /// Takes over a session that is there: see [`crate::take_over`].
     pub async fn open(opening: Opening, id: &SessionId) -> Result<SessionJournal, JournalError> {
-        if opening.store.sessions(Which::One(id)).await?.is_empty() {
-            return Err(JournalError::NotFound(id.clone()));
-        }
-        let lease = take_lease(&opening, id).await?;
-        match load_newest(&*opening.store, id).await {
-            Ok(Some((session, chain, snapshot_seq))) => Ok(SessionJournal::over(
-                opening,
-                lease,
-                session,
-                chain,
-                snapshot_seq,
-            )),
-            Ok(None) => Err(JournalError::NotFound(id.clone())),
-            Err(error) => {
-                // A session that cannot be read must not be held from those who look into it.
-                let _ = opening.store.release(&lease).await;
-                Err(error)
-            }
+        let listed = opening.store.sessions(Which::One(id)).await?;
+        match take_over(&opening, &listed).await.pop() {
+            Some(taken) => Ok(taken?.journal),
+            None => Err(JournalError::NotFound(id.clone())),
         }
     }
 
-    fn over(
+    pub(crate) fn over(
         opening: Opening,
         lease: Lease,
         session: Session,
@@ -204,8 +191,8 @@ impl SessionJournal {
         }
         let writer = self.writer.lock().await;
         let whole = load_whole(&*self.opening.store, &self.id).await?;
-        match whole.filter(|(_, chain, _)| *chain == writer.chain) {
-            Some((mut session, _, _)) => {
+        match whole.filter(|(_, chain)| *chain == writer.chain) {
+            Some((mut session, _)) => {
                 let mut live = self.live();
                 for record in &live.staged {
                     session.apply(record)?;
@@ -262,8 +249,10 @@ impl SessionJournal {
         self.reached(Stage::ModelAsked, Moment::After, None);
     }
 
-    /// Takes a turn. It is durable before, or in the same commit as, anything that it causes.
+    /// Takes a turn. It is durable before, or in the same commit as, anything that it causes. Whole
+    /// numbers in its arguments become integers: schema, key, digest, approver and tool see the same.
     pub fn take_turn(self: &Arc<Self>, turn: Turn) {
+        let turn = with_whole_numbers(turn);
         self.reached(Stage::TurnTaken, Moment::Before, None);
         self.stage_for(Event::TurnTaken(turn), TURN_LINGER_MS);
         self.reached(Stage::TurnTaken, Moment::After, None);
@@ -277,7 +266,7 @@ impl SessionJournal {
         let (ticket, iteration) = {
             let mut live = self.live();
             let iteration = live.session.iterations() + 1;
-            let event = Event::TurnTaken(turn(iteration));
+            let event = Event::TurnTaken(with_whole_numbers(turn(iteration)));
             live.stage(event, self.lease.epoch, at_ms);
             (live.taken, iteration)
         };
@@ -341,6 +330,13 @@ impl SessionJournal {
         Ok(Observation::durable(observed))
     }
 
+    /// What a tool keeps for this session's tenant, as of now.
+    pub async fn state(&self, tool: &str, ask: &StateAsk) -> Result<StateSeen, JournalError> {
+        let tenant = self.read(|s| s.started.tenant.clone());
+        let seen = self.opening.store.state(tenant.as_str(), tool, ask).await?;
+        Ok(seen)
+    }
+
     /// Who claims an act.
     pub async fn act_key(&self, scope: &str, key: &str) -> Result<Option<ActKeyRow>, JournalError> {
         Ok(self.opening.store.act_key(scope, key).await?)
@@ -353,7 +349,7 @@ impl SessionJournal {
         id: &SessionId,
         seq: u64,
     ) -> Result<Option<Observed>, JournalError> {
-        let reading = self.opening.store.read(id, Part::Event(seq)).await?;
+        let reading = read_one(&*self.opening.store, id, Part::Event(seq)).await?;
         Ok(codec::observed_at(id, &reading, seq)?)
     }
 
@@ -531,7 +527,7 @@ impl Live {
     }
 }
 
-async fn take_lease(opening: &Opening, id: &SessionId) -> Result<Lease, JournalError> {
+pub(crate) async fn take_lease(opening: &Opening, id: &SessionId) -> Result<Lease, JournalError> {
     let now_ms = opening.clock.now_ms();
     let dead = opening.holders_are_dead;
     opening.reached(Stage::LeaseTaken, Moment::Before, None);
@@ -541,4 +537,12 @@ async fn take_lease(opening: &Opening, id: &SessionId) -> Result<Lease, JournalE
         .await?;
     opening.reached(Stage::LeaseTaken, Moment::After, None);
     Ok(lease)
+}
+
+/// The turn with whole numbers in its arguments as integers.
+fn with_whole_numbers(mut turn: Turn) -> Turn {
+    for call in &mut turn.calls {
+        canonical_numbers(&mut call.arguments);
+    }
+    turn
 }

@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 use stoplog_model::SessionId;
 
+use crate::state::{StateRow, States};
+
 /// Version of the encoding of events and snapshots. Older ones are read for ever. The tables
 /// around them have a version of their own, which is the store's.
 pub const FORMAT: u32 = 1;
@@ -97,6 +99,8 @@ pub struct Dossier {
     pub snapshot: Option<SnapshotRow>,
     /// Its rows, in order, up to the first that cannot be read.
     pub rows: Vec<Row>,
+    /// The number of each row among those of all sessions, in the order of their commits.
+    pub places: Vec<i64>,
     /// Its open intents, by position and label.
     pub open_intents: Vec<OpenIntentRow>,
     /// Its claims, without what was kept of an earlier session of this name.
@@ -250,6 +254,8 @@ pub struct Batch {
     pub claims: Vec<ActKeyRow>,
     /// Acts whose claim by this call is given up: scope, key, iteration, ordinal.
     pub released: Vec<(String, String, u32, u32)>,
+    /// What the events write into the state of tools, in order: the last one about a key stands.
+    pub state: Vec<StateRow>,
     /// The fold with these rows applied; replaces the snapshot before.
     pub snapshot: Option<SnapshotRow>,
 }
@@ -303,12 +309,14 @@ pub enum StoreError {
 
 /// A place for rows. Every answer `Ok` to an append means: on disk.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: States {
     /// Writes a batch, all or nothing. `Ok` only when it is durable.
     async fn append(&self, batch: Batch) -> Result<(), StoreError>;
 
-    /// A session, or a part of it, as of one moment. Empty for a session that is not there.
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError>;
+    /// Sessions, or a part of each, all as of one moment, in the order in which they are asked for.
+    /// Empty for a session that is not there. Whoever needs many asks for many at once: the way to
+    /// the disk costs more than a short session. See [`crate::opening::read_each`].
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError>;
 
     /// Takes the lease of a session, with the next epoch; makes the session if it is not there.
     /// Refused with [`StoreError::Leased`] while somebody else's is good, unless `holder_is_dead`:
@@ -377,4 +385,12 @@ impl Pruned {
 pub trait Upkeep: Send + Sync {
     /// Deletes one batch of what may go, in one commit. To be called until there is nothing left.
     async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError>;
+
+    /// Deletes what a tool keeps for a tenant: one key, or all. How many keys that were.
+    async fn forget_state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        key: Option<&str>,
+    ) -> Result<u64, StoreError>;
 }

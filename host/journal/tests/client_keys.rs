@@ -58,6 +58,7 @@ fn observed(result: CallResult) -> Event {
         log: String::new(),
         annotations: Vec::new(),
         spans: vec![],
+        state: Vec::new(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 digest, as 64 lower-case hex digits.
@@ -102,6 +102,35 @@ pub fn canonical_json(value: &Value) -> String {
     serde_json_canonicalizer::to_string(value).unwrap_or_else(|_| value.to_string())
 }
 
+/// Whole numbers as integers: `1.0` and `1e0` are `1`, as RFC 8785 has it. JSON Schema takes them for
+/// integers too, and readers of integers often do not, so they are made one before anybody looks.
+pub fn canonical_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(whole) = whole(number) {
+                *number = whole;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(canonical_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(canonical_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+/// The integer that a number is, if it is not written as one and is one of 64 bits.
+fn whole(number: &Number) -> Option<Number> {
+    if !number.is_f64() {
+        return None;
+    }
+    let float = number.as_f64().filter(|f| f.fract() == 0.0)?;
+    // The bounds are powers of two, so the comparison is exact; inside of them, so is the cast.
+    match float {
+        f if (-9_223_372_036_854_775_808.0..0.0).contains(&f) => Some((f as i64).into()),
+        f if (0.0..18_446_744_073_709_551_616.0).contains(&f) => Some((f as u64).into()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +145,35 @@ mod tests {
             Digest::of_json(&a),
             Digest::of_json(&json!({"b": 2, "a": [1, "x"]}))
         );
+    }
+
+    #[test]
+    fn whole_numbers_are_integers_and_keep_their_digest() {
+        for (written, expected) in [
+            ("1.0", "1"),
+            ("-2.0", "-2"),
+            ("1e2", "100"),
+            ("-0.0", "0"),
+            ("1.5", "1.5"),
+            ("18446744073709549568.0", "18446744073709549568"),
+            ("18446744073709551616.0", "1.8446744073709552e+19"),
+            ("-9223372036854775808.0", "-9223372036854775808"),
+            ("9007199254740993", "9007199254740993"),
+            (
+                r#"{"a":[1.0,"1.0",{"b":2.0}]}"#,
+                r#"{"a":[1,"1.0",{"b":2}]}"#,
+            ),
+        ] {
+            let before: Value = serde_json::from_str(written).expect("json");
+            let mut value = before.clone();
+            canonical_numbers(&mut value);
+            assert_eq!(value.to_string(), expected, "{written}");
+            assert_eq!(
+                Digest::of_json(&value),
+                Digest::of_json(&before),
+                "{written}"
+            );
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Outcome {
 
 /// Bytes as text where they are UTF-8, else as hex behind a marker: bodies stay readable in the
 /// journal, and every byte survives.
-mod body_text {
+pub(crate) mod body_text {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize, Deserialize)]
@@ -125,7 +125,7 @@ mod body_text {
         Hex { hex: String },
     }
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Body::Text(text.to_owned()),
             Err(_) => Body::Hex {
@@ -135,7 +135,7 @@ mod body_text {
         .serialize(s)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
         match Body::deserialize(d)? {
             Body::Text(text) => Ok(text.into_bytes()),
             Body::Hex { hex } => hex::decode(hex).map_err(serde::de::Error::custom),

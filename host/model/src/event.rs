@@ -15,6 +15,7 @@ use crate::key::ActKey;
 use crate::money::UsdMicros;
 use crate::outcome::{Disposition, Finding, ToolError};
 use crate::reason::Reason;
+use crate::state::{StateRead, StateWrite};
 use crate::tool_span::ToolSpan;
 use crate::trace_context::TraceContext;
 use crate::turn::{FailedAttempt, FailureClass, Turn};
@@ -58,6 +59,8 @@ pub enum Event {
     CallStarted(CallStarted),
     /// A write tool looked something up; kept so that running it again sees the same.
     ReadRecorded(ReadRecorded),
+    /// A write tool looked at its state; kept so that running it again sees the same.
+    StateRead(StateRead),
     /// An effect is about to be sent.
     IntentRecorded(IntentRecorded),
     /// What came of it.
@@ -400,6 +403,9 @@ pub struct Undone {
     pub position: Position,
     /// What `undo` said.
     pub note: String,
+    /// What `undo` wrote into the tool's state: visible from this commit on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<StateWrite>,
 }
 
 /// How a call ended, for the model.
@@ -445,6 +451,10 @@ pub struct Observed {
     /// Parts of the call that the tool marked, in the order in which they began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<ToolSpan>,
+    /// What the call wrote into the tool's state: visible from this commit on. The fold leaves it
+    /// out: the store has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<StateWrite>,
 }
 
 /// See [`Event::Parked`].
@@ -529,6 +539,7 @@ impl Event {
             Event::ApprovalDecided(_) => "approval_decided",
             Event::CallStarted(_) => "call_started",
             Event::ReadRecorded(_) => "read_recorded",
+            Event::StateRead(_) => "state_read",
             Event::IntentRecorded(_) => "intent_recorded",
             Event::OutcomeRecorded(_) => "outcome_recorded",
             Event::Probed(_) => "probed",
@@ -547,6 +558,7 @@ impl Event {
             Event::ApprovalDecided(e) => Some(e.position),
             Event::CallStarted(e) => Some(e.position),
             Event::ReadRecorded(e) => Some(e.position),
+            Event::StateRead(e) => Some(e.position),
             Event::IntentRecorded(e) => Some(e.position),
             Event::OutcomeRecorded(e) => Some(e.position),
             Event::Probed(e) => Some(e.position),

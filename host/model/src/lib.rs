@@ -22,6 +22,7 @@ pub mod port;
 pub mod reason;
 pub mod schema_size;
 pub mod session;
+pub mod state;
 pub mod tool_span;
 pub mod trace_context;
 pub mod turn;

@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::effect::{EffectError, Request, Response};
 use crate::id::SessionId;
 use crate::outcome::{Finding, ToolError};
+use crate::state::{StateGot, StateOp, StateRefused};
 use crate::tool_span::ToolSpan;
 
 /// The wall clock, handed in: replay must be exact.
@@ -35,6 +36,11 @@ pub trait Gate: Send + Sync {
     /// Sends a plain `wasi:http` request: a safe method, or, from the call of a write tool, an
     /// effect under an implicit permit.
     async fn fetch(&self, request: Request) -> Result<Response, EffectError>;
+    /// Asks the tool's state, or writes to it: the writes are the call's own until it is observed.
+    /// A gate that says nothing else has none.
+    async fn state(&self, _: StateOp) -> Result<StateGot, StateRefused> {
+        Err(StateRefused::Denied("there is no state here".to_owned()))
+    }
 }
 
 /// Which export to run, with what.

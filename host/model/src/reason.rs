@@ -64,6 +64,8 @@ reasons! {
     ProjectNotFound "project_not_found" "go into the folder of a tool, name one, or make one with `stoplog tool new`";
     /// The folder of a new project has something in it.
     ProjectExists "project_exists" "take another name, or an empty folder";
+    /// A tool cannot have this name in this language.
+    ToolNameReserved "tool_name_reserved" "take another name, such as one of two words";
     /// There is no template for this language and class.
     TemplateMissing "template_missing" "take a language and a class that the message lists";
     /// A command of the project's build failed.
@@ -123,6 +125,13 @@ reasons! {
     PermitSpent "permit_spent" "use `split` with a new label for each further effect";
     /// The request or response is too large, or there are too many.
     RequestLimit "request_limit" "make fewer or smaller requests in one call";
+
+    /// The tool may not keep state, or not here.
+    StateDenied "state_denied" "only `call` and `undo` write state, and only of a tool whose line in stoplog.lock says `state = true`";
+    /// The state is full, or what it is to keep is too large.
+    StateLimit "state_limit" "keep less: delete keys, or see `stoplog state list`";
+    /// A tool keeps nothing under this key.
+    StateNotFound "state_not_found" "see `stoplog state list`";
 
     /// The guest trapped.
     SandboxTrap "sandbox_trap" "the tool is at fault: its author must correct it";
@@ -213,6 +222,8 @@ reasons! {
     KeyNotFound "key_not_found" "see `stoplog key list`";
     /// The address of the service cannot be used.
     ListenFailed "listen_failed" "take another address with --listen, or end what has this one";
+    /// A service does not answer, or takes no work.
+    ServiceUnhealthy "service_unhealthy" "is it running, and where? The message says what was found";
     /// The configuration of a client cannot be changed.
     ClientConfigInvalid "client_config_invalid" "correct the client's file, or write the entry by hand: the message has it";
     /// The answer says that something was done, and no call did it.

@@ -26,6 +26,7 @@ use crate::key::UNDO_LABEL;
 use crate::money::UsdMicros;
 use crate::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
 use crate::reason::Reason;
+use crate::state::StateRead;
 use crate::turn::Turn;
 
 /// An event that is not legal in the state that it meets: the journal is damaged, or two hosts
@@ -82,6 +83,9 @@ pub struct CallState {
     pub starts: u32,
     /// Recorded reads, in order.
     pub reads: Vec<ReadRecorded>,
+    /// Recorded looks at the tool's state, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state_reads: Vec<StateRead>,
     /// Effects in the order of their first intent.
     pub effects: Vec<EffectState>,
     /// The last probe in a recovery.
@@ -108,6 +112,7 @@ impl CallState {
             started_at_ms: None,
             starts: 0,
             reads: Vec::new(),
+            state_reads: Vec::new(),
             effects: Vec::new(),
             last_probe: None,
             confirmed: false,
@@ -149,6 +154,7 @@ impl CallState {
         self.all_effects(EffectEvent::FoundNotDone { denied })?;
         if self.effects.iter().all(|e| e.void) {
             self.reads.clear();
+            self.state_reads.clear();
         }
         Ok(())
     }
@@ -624,6 +630,13 @@ fn apply_to_call(call: &mut CallState, event: Event, seq: u64, at_ms: u64) -> Re
             }
             call.reads.push(read);
         }
+        Event::StateRead(read) => {
+            if read.index as usize != call.state_reads.len() {
+                let expected = call.state_reads.len();
+                return Err(format!("look {expected} at the state was expected"));
+            }
+            call.state_reads.push(read);
+        }
         Event::IntentRecorded(intent) => intend(call, &intent, at_ms)?,
         Event::OutcomeRecorded(recorded) => {
             let settled = EffectEvent::Settled {
@@ -644,7 +657,9 @@ fn apply_to_call(call: &mut CallState, event: Event, seq: u64, at_ms: u64) -> Re
             call.all_effects(EffectEvent::TakenBack)
                 .map_err(|e| e.to_string())?;
         }
-        Event::Observed(observed) => {
+        Event::Observed(mut observed) => {
+            // The store has it, and nobody asks the session for it.
+            observed.state = Vec::new();
             call.observed = Some(observed);
             call.observed_seq = seq;
         }

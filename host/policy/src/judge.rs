@@ -183,3 +183,6 @@ fn approve(
 fn refuse(code: ErrorCode, reason: Reason, message: impl Into<String>) -> Judgement {
     Judgement::Refuse(ToolError::of_host(code, reason, message))
 }
+
+#[cfg(test)]
+mod tests;

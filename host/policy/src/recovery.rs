@@ -38,6 +38,8 @@ pub struct Doubt {
     pub now_ms: u64,
     /// How often the effect was sent.
     pub sent: u32,
+    /// Every effect of the call was answered: what is lost is its output alone.
+    pub answered: bool,
     /// The call has more effects than this one: an output found by probe cannot stand for all.
     pub one_of_several: bool,
     /// How often the call was undone.
@@ -131,6 +133,13 @@ pub fn cure(doubt: &Doubt) -> Cure {
 fn bounded(doubt: &Doubt) -> Cure {
     if doubt.sent < SEND_LIMIT {
         Cure::SendAgain
+    } else if doubt.answered {
+        // It was not sent again: its answer was replayed, and the tool failed at the same place.
+        Cure::Park(
+            Reason::DoubtUnresolvable,
+            "every effect was answered, and each time the tool fails before it gives its output"
+                .into(),
+        )
     } else {
         Cure::Park(
             Reason::ResendExhausted,
@@ -164,6 +173,7 @@ mod tests {
             since_ms: 0,
             now_ms: 5000,
             sent: 1,
+            answered: false,
             one_of_several: false,
             undone: 0,
             finding,
@@ -178,6 +188,29 @@ mod tests {
 
     fn unknown() -> Option<Finding> {
         Some(Finding::Unknown { why: "no".into() })
+    }
+
+    /// A client that knows no permits, in a tool that fails behind its effect.
+    #[test]
+    fn what_was_answered_is_not_told_as_sent_too_often() {
+        let lost = Doubt {
+            answered: true,
+            one_of_several: true,
+            sent: SEND_LIMIT,
+            ..doubt(Class::External, true, once())
+        };
+        assert!(matches!(
+            cure(&lost),
+            Cure::Park(Reason::DoubtUnresolvable, _)
+        ));
+        let sent = Doubt {
+            answered: false,
+            ..lost
+        };
+        assert!(matches!(
+            cure(&sent),
+            Cure::Park(Reason::ResendExhausted, _)
+        ));
     }
 
     #[test]

@@ -27,7 +27,10 @@ pub mod tree;
 pub mod verify;
 pub mod waiting;
 
-use stoplog_journal::{JournalError, Store, Which, load};
+use std::pin::pin;
+
+use futures::StreamExt;
+use stoplog_journal::{JournalError, Store, Which, load, load_each};
 use stoplog_model::{Record, Session, SessionId};
 
 /// A session with its records.
@@ -41,11 +44,13 @@ pub struct Loaded {
 /// Loads every session, the latest first.
 pub async fn all(store: &dyn Store) -> Result<Vec<Loaded>, JournalError> {
     let mut loaded = Vec::new();
-    for row in store.sessions(Which::All).await? {
-        let Ok(id) = SessionId::new(row.session) else {
-            continue;
-        };
-        if let Some((records, session)) = load(store, &id).await? {
+    let listed = store.sessions(Which::All).await?;
+    let ids = listed
+        .into_iter()
+        .filter_map(|row| SessionId::new(row.session).ok());
+    let mut each = pin!(load_each(store, ids.collect()));
+    while let Some((_, found)) = each.next().await {
+        if let Some((records, session)) = found? {
             loaded.push(Loaded { records, session });
         }
     }

@@ -99,7 +99,10 @@ fn body(event: &Event, session: &Session) -> Value {
             "tool": session.pin(&e.tool).map_or(codec::UNKNOWN_TOOL, |_| &e.tool),
             "disposition": e.disposition, "key": e.key, "latency_ms": e.latency_ms,
             "timed_out": e.timed_out, "result": codec::summary(e, session),
+            "state_keys_written": e.state.len(),
         }),
+        Event::StateRead(e) => json!({"index": e.index}),
+        Event::Undone(e) => json!({"state_keys_written": e.state.len()}),
         Event::Parked(e) => json!({"reason": e.reason}),
         Event::ParkResolved(e) => json!({
             "by": e.by,

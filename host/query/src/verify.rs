@@ -4,12 +4,14 @@
 //! behind it is believed. What a journal has beside the sessions (pages, strays) is the store's
 //! own to check.
 
+mod state;
 mod walk;
 
 use std::fmt;
 
 use stoplog_journal::{ActKeyRow, ActKeyState, Dossier, Link, SessionRow, chain, codec};
 
+pub use state::{Bounds, StateFold, Written};
 pub use walk::{Walk, walk};
 
 /// The first thing that is wrong with a session.
@@ -40,7 +42,7 @@ impl fmt::Display for Flaw {
 }
 
 /// What a sound session has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sound {
     /// Events.
     pub events: u64,
@@ -48,6 +50,8 @@ pub struct Sound {
     pub snapshots: u64,
     /// Claims of acts.
     pub keys: u64,
+    /// What its calls wrote into the state of tools, in order.
+    pub written: Vec<Written>,
     /// Link of the last event; none without events, or without a chain.
     pub last: Option<Link>,
 }
@@ -111,6 +115,7 @@ pub fn session(name: &str, dossier: &Dossier, has_chain: bool) -> Result<Sound, 
         snapshots: u64::from(dossier.snapshot.is_some()),
         keys: dossier.act_keys.len() as u64,
         last: has_chain.then_some(walked.last),
+        written: walked.written,
     })
 }
 

@@ -5,6 +5,8 @@
 //!   loaded only when the digest beside it, written by this host, fits the component, the engine
 //!   and every byte read. The directory is for the host's user alone (0700, files 0600), and no
 //!   guest has any directory. Who can write here can also replace the host's binary.
+//! * A second directory may be read from, so that what an author's commands compiled is not compiled
+//!   again when it is added: it must belong to the owner of the first, and be as private.
 //! * The bytes that are checked are the bytes that are loaded: the file is read once.
 //! * Another version of wasmtime, or other engine settings, is another file name.
 //!
@@ -14,7 +16,7 @@
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,16 +37,23 @@ pub enum Origin {
 /// A directory of compiled code, or none.
 pub(crate) struct Cache {
     dir: Option<PathBuf>,
+    /// Another one, to be read from.
+    also: Option<PathBuf>,
     /// Sixteen hex digits that stand for wasmtime's version and the engine's settings.
     engine: String,
 }
 
 impl Cache {
-    pub(crate) fn open(dir: Option<PathBuf>, engine: &Engine) -> io::Result<Cache> {
+    pub(crate) fn open(
+        dir: Option<PathBuf>,
+        also: Option<PathBuf>,
+        engine: &Engine,
+    ) -> io::Result<Cache> {
         if let Some(dir) = &dir {
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
             fs::set_permissions(dir, Permissions::from_mode(0o700))?;
         }
+        let also = also.filter(|also| dir.as_ref().is_some_and(|own| is_as_private(own, also)));
         let mut hasher = Sha256Hasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let engine = hasher
@@ -54,7 +63,7 @@ impl Cache {
             .take(8)
             .map(|b| format!("{b:02x}"))
             .collect();
-        Ok(Cache { dir, engine })
+        Ok(Cache { dir, also, engine })
     }
 
     /// The compiled component, from the cache if it is there and whole.
@@ -64,20 +73,29 @@ impl Cache {
         digest: &Digest,
         bytes: &[u8],
     ) -> wasmtime::Result<(Component, Origin)> {
-        if let Some(component) = self.read(engine, digest) {
+        let own = self.dir.as_deref();
+        if let Some(component) = own.and_then(|dir| self.read(dir, engine, digest)) {
+            return Ok((component, Origin::Cached));
+        }
+        let also = self.also.as_deref();
+        if let Some(component) = also.and_then(|dir| self.read(dir, engine, digest)) {
+            self.keep(digest, &component);
             return Ok((component, Origin::Cached));
         }
         let component = Component::from_binary(engine, bytes)?;
+        self.keep(digest, &component);
+        Ok((component, Origin::Compiled))
+    }
+
+    fn keep(&self, digest: &Digest, component: &Component) {
         if let Ok(code) = component.serialize() {
             // A cache that cannot be written costs time at the next start, nothing else.
             let _ = self.write(digest, &code);
         }
-        Ok((component, Origin::Compiled))
     }
 
-    fn path(&self, digest: &Digest, extension: &str) -> Option<PathBuf> {
-        let dir = self.dir.as_ref()?;
-        Some(dir.join(format!("{digest}-{}.{extension}", self.engine)))
+    fn path(&self, dir: &Path, digest: &Digest, extension: &str) -> PathBuf {
+        dir.join(format!("{digest}-{}.{extension}", self.engine))
     }
 
     /// Binds code to component and engine, so that two good files cannot be exchanged.
@@ -89,10 +107,10 @@ impl Cache {
         )
     }
 
-    fn read(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
-        let code_path = self.path(digest, "cwasm")?;
+    fn read(&self, dir: &Path, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let code_path = self.path(dir, digest, "cwasm");
         let code = fs::read(&code_path).ok()?;
-        let seal_path = self.path(digest, "sha256")?;
+        let seal_path = self.path(dir, digest, "sha256");
         let seal = fs::read_to_string(&seal_path).unwrap_or_default();
         let component = if seal.trim() == self.seal(digest, &code).as_str() {
             load_sealed(engine, &code).ok()
@@ -107,14 +125,26 @@ impl Cache {
     }
 
     fn write(&self, digest: &Digest, code: &[u8]) -> io::Result<()> {
-        let (Some(code_path), Some(seal_path)) =
-            (self.path(digest, "cwasm"), self.path(digest, "sha256"))
-        else {
+        let Some(dir) = &self.dir else {
             return Ok(());
         };
-        replace(&code_path, code)?;
+        replace(&self.path(dir, digest, "cwasm"), code)?;
+        let seal_path = self.path(dir, digest, "sha256");
         replace(&seal_path, self.seal(digest, code).as_str().as_bytes())
     }
+}
+
+/// Whether a directory is there, is no link, belongs to whoever owns ours, and can be made as private.
+fn is_as_private(own: &Path, also: &Path) -> bool {
+    let private = || -> io::Result<bool> {
+        let (own, other) = (fs::metadata(own)?, fs::symlink_metadata(also)?);
+        if !other.is_dir() || own.uid() != other.uid() {
+            return Ok(false);
+        }
+        fs::set_permissions(also, Permissions::from_mode(0o700))?;
+        Ok(true)
+    };
+    private().unwrap_or(false)
 }
 
 #[expect(unsafe_code, reason = "the only way to load compiled code")]

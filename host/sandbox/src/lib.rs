@@ -13,11 +13,13 @@ mod calllog;
 mod engine;
 mod host;
 mod http;
+mod keep;
 pub mod limits;
 mod linker;
 mod loader;
 mod run;
 mod runner;
+mod slices;
 mod spans;
 mod traffic;
 mod virtual_world;
@@ -27,6 +29,7 @@ pub use engine::Allocation;
 pub use host::UNDO_LABEL;
 pub use loader::{Import, ImportKind, Inspection, LoadError, PACKAGE, PACKAGE_VERSION, inspect};
 pub use runner::{Sandbox, SandboxError, Settings};
+pub use slices::worker_threads;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! One linker a class: what it does not have, a component of that class cannot import.
 //!
 //! Invariants:
-//! * `effects` is in the linkers of classes 2 to 4 only, `wasi:http` in those of 1 to 4.
+//! * `effects` is in the linkers of classes 2 to 4 only, `wasi:http` and `wasi:keyvalue` in those of
+//!   1 to 4.
 //! * Interfaces are added one by one. Nothing is defined as a trap: an import that is missing
 //!   fails at load, by name.
 
@@ -14,7 +15,7 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random, sockets};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
-use crate::bindings::{context, effects, types};
+use crate::bindings::{context, effects, store, types};
 use crate::host::{Call, HasCall};
 use crate::virtual_world::{HasClock, HasDice};
 
@@ -27,6 +28,7 @@ pub(crate) fn of_class(engine: &Engine, class: Class) -> Result<Linker<Call>> {
     add_inert(l)?;
     if class.reaches_out() {
         add_http(l)?;
+        store::add_to_linker::<Call, HasCall>(l, |call| call)?;
     }
     if class.writes() {
         effects::add_to_linker::<Call, HasCall>(l, |call| call)?;

@@ -54,6 +54,10 @@ pub(crate) const INERT: &[&str] = &[
 /// The interfaces of `wasi:http` that a tool of class 1 and up may import.
 pub(crate) const HTTP: &[&str] = &["wasi:http/outgoing-handler", "wasi:http/types"];
 
+/// The interface of `wasi:keyvalue` that a tool of class 1 and up may import, whole: its version is a
+/// draft, and no other draft is the same.
+pub(crate) const KEYVALUE: &str = "wasi:keyvalue/store@0.2.0-draft";
+
 /// Why a component is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
@@ -82,6 +86,8 @@ pub enum ImportKind {
     Inert,
     /// A way out: `wasi:http`, `effects`.
     Power,
+    /// Memory between calls: `wasi:keyvalue`.
+    State,
 }
 
 impl fmt::Display for ImportKind {
@@ -90,6 +96,7 @@ impl fmt::Display for ImportKind {
             ImportKind::Contract => "contract",
             ImportKind::Inert => "inert",
             ImportKind::Power => "power",
+            ImportKind::State => "state",
         })
     }
 }
@@ -118,6 +125,13 @@ pub struct Inspection {
     pub other_exports: Vec<String>,
     /// Bytes of the component.
     pub size_bytes: usize,
+}
+
+impl Inspection {
+    /// Whether it keeps state between its calls.
+    pub fn keeps_state(&self) -> bool {
+        self.imports.iter().any(|i| i.kind == ImportKind::State)
+    }
 }
 
 /// Reads class and imports off the bytes, and refuses what the class may not have.
@@ -268,6 +282,18 @@ fn import_kind(name: &str, kind: Kind, class: Class) -> Result<Option<ImportKind
             _ => refused("which is no interface that a tool imports".to_owned()),
         };
     }
+    if name.starts_with("wasi:keyvalue/") {
+        return match name {
+            KEYVALUE if class.reaches_out() => Ok(Some(ImportKind::State)),
+            KEYVALUE => refused(format!(
+                "which class {class} may not: what it keeps would make one call depend on another. \
+                 Remove the import, or export `read-tool`"
+            )),
+            _ => refused(format!(
+                "of `wasi:keyvalue` this host has `{KEYVALUE}` alone"
+            )),
+        };
+    }
     let (interface, version) = name.split_once('@').unwrap_or((name, "no version"));
     let known = if INERT.contains(&interface) {
         ImportKind::Inert
@@ -278,7 +304,7 @@ fn import_kind(name: &str, kind: Kind, class: Class) -> Result<Option<ImportKind
             "which this host does not have. A tool of class {class} may import {PACKAGE}/context, \
              the usual WASI 0.2 interfaces{}",
             if class.reaches_out() {
-                " and wasi:http"
+                ", wasi:http and wasi:keyvalue"
             } else {
                 ""
             }
@@ -306,7 +332,7 @@ fn floor_of(imports: &[Import]) -> Class {
     };
     if power(PACKAGE) {
         Class::Reversible
-    } else if power("wasi:http") {
+    } else if power("wasi:http") || imports.iter().any(|i| i.kind == ImportKind::State) {
         Class::ReadOnly
     } else {
         Class::Pure

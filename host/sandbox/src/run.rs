@@ -5,17 +5,18 @@
 //! function.
 //!
 //! Where it runs: on the caller's tokio runtime. A guest that computes gives its thread back at
-//! every epoch tick (10 ms), so other tasks go on, also on one thread; a pool of threads for
-//! guests would need a size, and a guest that waits for an answer would hold one of them.
+//! every epoch tick (10 ms), so other tasks go on, also on one thread, and goes on when it is its
+//! tenant's turn (`slices.rs`). A pool of threads for guests would need a size, and a guest that
+//! waits for an answer would hold one of them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stoplog_model::ToolSpan;
 use stoplog_model::contract::{Described, KeyRule};
 use stoplog_model::key::{KeyScope, MAIN_LABEL};
 use stoplog_model::outcome::{Aftermath, ErrorCode, Finding, ToolError};
 use stoplog_model::port::{CallInfo, Entry, Gate, Returned, RunError};
+use stoplog_model::{Tenant, ToolSpan};
 use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, Resource,
     ResourceTableError,
@@ -27,6 +28,7 @@ use crate::bindings::types;
 use crate::calllog::CallLog;
 use crate::host::{Call, LimitHit, Permit, UNDO_LABEL, cut};
 use crate::limits;
+use crate::slices::Slices;
 
 /// Where the functions of a component are.
 pub(crate) struct Exports {
@@ -59,6 +61,7 @@ pub(crate) struct Run<'a> {
     pub(crate) info: CallInfo,
     pub(crate) seed: [u8; 32],
     pub(crate) timeout_ms: u64,
+    pub(crate) slices: Slices,
 }
 
 /// What a run left.
@@ -88,7 +91,9 @@ impl Run<'_> {
             info,
             seed,
             timeout_ms,
+            slices,
         } = self;
+        let tenant = Tenant::new(info.tenant.as_str()).ok();
         let log = CallLog::default();
         let timeout = Duration::from_millis(timeout_ms);
         let mut store = Store::new(pre.engine(), Call::new(info, seed, gate, log.clone()));
@@ -102,6 +107,7 @@ impl Run<'_> {
                 Work::Entry(entry) => exports.enter(&mut store, entry).await.map(Output::Returned),
             }
         };
+        let running = slices.run(tenant, Box::pin(running));
         let ended = tokio::time::timeout(timeout + limits::TIMEOUT_GRACE, running).await;
         let call = store.into_data();
         let result = match ended {

@@ -6,7 +6,8 @@
 //! * Nothing is compiled in a call.
 //!
 //! What may go wrong: more runs than there are places. They wait, at most as long as their own
-//! timeout, and then meet a limit; nothing of them ran.
+//! timeout, and then meet a limit; nothing of them ran. The dispatcher lets no more in than that,
+//! tenant by tenant; this line is for everybody else.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::engine::{self, Allocation};
 use crate::host::Call;
 use crate::loader::{self, Inspection, LoadError, PACKAGE, PACKAGE_VERSION};
 use crate::run::{Exports, Left, Output, Run, Work};
+use crate::slices::Slices;
 use crate::{limits, linker};
 
 /// What a sandbox is made of.
@@ -36,6 +38,9 @@ pub struct Settings {
     /// Where compiled code is kept: a directory for the host's user alone, not within reach of
     /// tenants. `None` compiles in memory.
     pub cache_dir: Option<PathBuf>,
+    /// Another such directory of the same user's, to be read from: what is there is checked in the same
+    /// way, and kept in the first one. Not used if it is not there, or belongs to somebody else.
+    pub also: Option<PathBuf>,
 }
 
 /// Why there is no sandbox.
@@ -60,6 +65,7 @@ struct Inner {
     linkers: [Linker<Call>; 5],
     loaded: RwLock<HashMap<Digest, Arc<Loaded>>>,
     places: Semaphore,
+    slices: Slices,
 }
 
 struct Loaded {
@@ -74,7 +80,7 @@ impl Sandbox {
     pub fn new(settings: Settings) -> Result<Sandbox, SandboxError> {
         let failed = |e: wasmtime::Error| SandboxError::Engine(format!("{e:#}"));
         let (engine, allocation) = engine::build().map_err(failed)?;
-        let cache = Cache::open(settings.cache_dir.clone(), &engine)
+        let cache = Cache::open(settings.cache_dir.clone(), settings.also, &engine)
             .map_err(|e| SandboxError::CacheDir(settings.cache_dir.unwrap_or_default(), e))?;
         let of = |class| linker::of_class(&engine, class).map_err(failed);
         let linkers = [
@@ -91,12 +97,19 @@ impl Sandbox {
             linkers,
             loaded: RwLock::default(),
             places: Semaphore::new(limits::CONCURRENT_RUNS as usize),
+            slices: Slices::of_this_machine(),
         })))
     }
 
     /// How instances get their memory on this machine.
     pub fn allocation(&self) -> Allocation {
         self.0.allocation
+    }
+
+    /// Instances that run now.
+    pub fn running(&self) -> u32 {
+        let free = self.0.places.available_permits();
+        limits::CONCURRENT_RUNS.saturating_sub(u32::try_from(free).unwrap_or(u32::MAX))
     }
 
     /// Inspects a component, compiles it or takes it from the cache, links it with its class, and
@@ -229,6 +242,7 @@ impl Sandbox {
             info,
             seed: [round; 32],
             timeout_ms: limits::DESCRIBE_TIMEOUT_MS,
+            slices: self.0.slices.clone(),
         };
         let left = self.in_place(run, Arc::new(Closed)).await;
         match left.result {
@@ -335,6 +349,7 @@ impl Runner for Sandbox {
                     info: job.info,
                     seed: job.seed,
                     timeout_ms: job.timeout_ms,
+                    slices: self.0.slices.clone(),
                 };
                 self.in_place(run, gate).await
             }

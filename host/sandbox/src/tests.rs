@@ -357,6 +357,7 @@ fn what_the_loader_lets_through_links() {
                     .iter()
                     .map(|name| format!("{name}@0.2.12")),
             );
+            names.push(crate::loader::KEYVALUE.to_owned());
         }
         if class.writes() {
             names.push("stoplog:tool/effects@0.1.0".to_owned());
@@ -371,6 +372,43 @@ fn what_the_loader_lets_through_links() {
     }
 }
 
+/// What one directory has is kept in another one, after the same checks.
+#[test]
+fn compiled_code_is_taken_over_from_another_directory_of_the_user() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let guest = pure(ECHO, EMPTY);
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let origin = |cache_dir: &std::path::Path, also: Option<&std::path::Path>| {
+        let settings = Settings {
+            cache_dir: Some(cache_dir.to_owned()),
+            also: also.map(std::path::Path::to_owned),
+        };
+        let sandbox = Sandbox::new(settings).expect("the engine starts");
+        let digest = sandbox.load(&guest).expect("it loads").digest;
+        sandbox.origin(&digest)
+    };
+    assert_eq!(origin(&first, None), Some(Origin::Compiled));
+    assert_eq!(origin(&second, Some(&first)), Some(Origin::Cached));
+    assert_eq!(origin(&second, None), Some(Origin::Cached), "it is kept");
+
+    // A damaged one is not taken over, and neither is one behind a link.
+    let third = dir.path().join("third");
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&first, &link).expect("a link");
+    assert_eq!(origin(&third, Some(&link)), Some(Origin::Compiled));
+    for file in std::fs::read_dir(&first).expect("the cache") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|e| e == "cwasm") {
+            let mut bytes = std::fs::read(&path).expect("code");
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&path, bytes).expect("damage");
+        }
+    }
+    let fourth = dir.path().join("fourth");
+    assert_eq!(origin(&fourth, Some(&first)), Some(Origin::Compiled));
+}
+
 #[test]
 fn compiled_code_is_kept_and_checked() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -379,6 +417,7 @@ fn compiled_code_is_kept_and_checked() {
     let origin = || {
         let settings = Settings {
             cache_dir: Some(cache_dir.clone()),
+            also: None,
         };
         let sandbox = Sandbox::new(settings).expect("the engine starts");
         let digest = sandbox.load(&guest).expect("it loads").digest;

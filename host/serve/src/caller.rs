@@ -18,6 +18,8 @@ pub enum Role {
     Approver,
     /// Looks.
     Viewer,
+    /// Reads the golden signals, which are of all tenants, and nothing else.
+    Monitor,
 }
 
 /// What a route takes.
@@ -33,11 +35,19 @@ pub enum Right {
     Approve,
     /// Decide about a parked call.
     Resolve,
+    /// Read the golden signals.
+    Measure,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 4] = [Role::Agent, Role::Operator, Role::Approver, Role::Viewer];
+    pub const ALL: [Role; 5] = [
+        Role::Agent,
+        Role::Operator,
+        Role::Approver,
+        Role::Viewer,
+        Role::Monitor,
+    ];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
@@ -46,6 +56,7 @@ impl Role {
             Role::Operator => "operator",
             Role::Approver => "approver",
             Role::Viewer => "viewer",
+            Role::Monitor => "monitor",
         }
     }
 
@@ -53,10 +64,11 @@ impl Role {
     pub fn may(self, right: Right) -> bool {
         match right {
             Right::Act => self == Role::Agent,
-            Right::Follow => true,
-            Right::Look => self != Role::Agent,
+            Right::Follow => self != Role::Monitor,
+            Right::Look => !matches!(self, Role::Agent | Role::Monitor),
             Right::Approve => self == Role::Approver,
             Right::Resolve => self == Role::Operator,
+            Right::Measure => self == Role::Monitor,
         }
     }
 }
@@ -88,5 +100,16 @@ mod tests {
         assert!(!Role::Viewer.may(Right::Approve));
         assert!(!Role::Operator.may(Right::Approve));
         assert!(!Role::Approver.may(Right::Resolve));
+        // What all tenants do is for no tenant's eyes, and who sees that sees nothing else.
+        let measure = Role::ALL.map(|role| role.may(Right::Measure));
+        assert_eq!(measure, [false, false, false, false, true]);
+        let rest = [
+            Right::Act,
+            Right::Follow,
+            Right::Look,
+            Right::Approve,
+            Right::Resolve,
+        ];
+        assert!(!rest.iter().any(|right| Role::Monitor.may(*right)));
     }
 }

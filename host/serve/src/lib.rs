@@ -7,7 +7,8 @@
 //! Invariants:
 //! * the listener, the host, the clock and the end are handed in: this crate opens nothing;
 //! * every route but `/health`, `/ready` and `/openapi.json` knows its [`Caller`], and what that
-//!   one may do; a tenant's caller never sees another tenant;
+//!   one may do; a tenant's caller never sees another tenant. `/metrics`, which is of all tenants,
+//!   is for a role of its own, or as the operator says ([`Measured`]);
 //! * an agent never decides what a person has to: no role has both rights;
 //! * what is not committed is never told as done;
 //! * a request that goes wrong, or a handler that panics, is an answer with a reason code, and
@@ -24,11 +25,11 @@ mod problem;
 mod seam;
 
 pub use caller::{Caller, Right, Role};
-pub use http::{Auth, Settings, openapi, serve};
+pub use http::{Aside, Auth, Measured, Settings, openapi, serve};
 pub use keys::{Key, KeyFile, KeyFileError, KeyRing};
 pub use limits::Limits;
 pub use mcp::{Approver, PROTOCOLS, stdio};
 pub use seam::{
-    Admitted, Answer, Ask, Came, Condition, Decision, Found, Heard, Host, Progress, Refusal,
-    RunAsk, Settle, Tool, Waiting,
+    Admitted, Answer, Answered, Ask, Came, Condition, Decision, Found, Heard, Host, Progress,
+    Question, Refusal, RunAsk, Settle, StreamEnd, Tool, Waiting,
 };

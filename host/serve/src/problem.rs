@@ -31,6 +31,7 @@ pub(crate) fn status_of(reason: Reason) -> StatusCode {
         | InputSchema
         | SecretNamed
         | KeyUnfillable
+        | QuestionInvalid
         | OutputSchema => StatusCode::BAD_REQUEST,
         Unauthenticated => StatusCode::UNAUTHORIZED,
         Forbidden | HostRefused | PolicyDenied | ApprovalRejected | ApprovalExpired => {
@@ -45,7 +46,7 @@ pub(crate) fn status_of(reason: Reason) -> StatusCode {
             StatusCode::CONFLICT
         }
         RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        KeyConflict => StatusCode::UNPROCESSABLE_ENTITY,
+        KeyConflict | QuestionTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
         HostBusy => StatusCode::TOO_MANY_REQUESTS,
         ShuttingDown | JournalUnwritable | ModelUnavailable | LeaseLost => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -141,9 +142,14 @@ impl From<Refusal> for Problem {
     }
 }
 
+/// The reason code of a problem, among the extensions of its answer: for whoever counts them.
+#[derive(Debug, Clone)]
+pub(crate) struct Code(pub(crate) String);
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.json().to_string()).into_response();
+        response.extensions_mut().insert(Code(self.code));
         let headers = response.headers_mut();
         let media = HeaderValue::from_static(PROBLEM_JSON);
         headers.insert(header::CONTENT_TYPE, media);

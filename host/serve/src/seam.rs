@@ -1,7 +1,10 @@
 //! What the front doors need of the host.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::Value;
+use stoplog_admission::Load;
 use stoplog_model::event::{Observed, Verdict};
 use stoplog_model::{ApprovalId, Class, Reason, Record, Session, SessionId, TraceContext, TraceId};
 use tokio::sync::broadcast;
@@ -210,6 +213,41 @@ pub struct Condition {
     pub said: String,
 }
 
+/// An answer that a client got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered<'a> {
+    /// The route as the document has it; empty for none.
+    pub route: &'a str,
+    /// The method, as the client wrote it.
+    pub method: &'a str,
+    /// Its status.
+    pub status: u16,
+    /// The reason code of a problem.
+    pub reason: Option<&'a str>,
+    /// From the head of the request to the head of the answer.
+    pub took: Duration,
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Spans, one by one or in groups.
+    Traces,
+    /// Money.
+    Cost,
+}
+
+/// How an event stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// All was told that there was to tell.
+    Whole,
+    /// Its client went away.
+    Left,
+    /// The host could not go on with it.
+    Cut,
+}
+
 /// The host behind the doors. Every method that is given a [`Caller`] answers for that tenant
 /// alone; what the caller may do was asked before.
 #[async_trait]
@@ -259,6 +297,23 @@ pub trait Host: Send + Sync + 'static {
     /// The spans of a session, or of one trace of it, redacted.
     async fn trace(&self, caller: &Caller, what: &str) -> Result<Vec<Value>, Refusal>;
 
+    /// Answers a question about the caller's tenant; its words are those of the query.
+    async fn ask(
+        &self,
+        caller: &Caller,
+        about: Question,
+        words: &[(String, String)],
+    ) -> Result<Value, Refusal>;
+
     /// What it takes to be ready, and whether it is so.
     async fn ready(&self) -> Vec<Condition>;
+
+    /// Told of every answer, when its head is there. Must not wait for anything.
+    fn answered(&self, answered: &Answered<'_>);
+
+    /// Told of every event stream that ended. Must not wait for anything.
+    fn streamed(&self, end: StreamEnd);
+
+    /// The golden signals of all tenants, as Prometheus reads them; `doors` is how full the doors are.
+    async fn metrics(&self, doors: &Load) -> Result<String, Refusal>;
 }

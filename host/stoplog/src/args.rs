@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stoplog_model::{ApprovalId, SessionId, Tenant, TraceContext};
+use stoplog_model::{ApprovalId, SessionId, Tenant, ToolName, TraceContext};
 
 use crate::config::{LogFormat, LogLevel, parse_age};
 
@@ -12,7 +12,7 @@ mod front;
 mod moment;
 mod question;
 mod tool;
-pub(crate) use front::{Client, Install, KeyCommand, Mcp, McpCommand, Role, Serve};
+pub(crate) use front::{Client, Health, Install, KeyCommand, Mcp, McpCommand, Role, Serve};
 pub(crate) use moment::Moment;
 pub(crate) use question::{
     Cost, Eval, EvalExport, EvalLabel, Feedback, Incident, Listed, Outcome, Slowest, SortBy, Sql,
@@ -83,6 +83,8 @@ pub(crate) enum Command {
     /// Let clients in over HTTP and MCP, and run what they ask for; sessions that an earlier host
     /// left are gone on with.
     Serve(Serve),
+    /// Ask a service that runs on this machine whether it lives: exits with 0, or with 1.
+    Health(Health),
     /// Serve one client over MCP on standard input and output; `mcp install` tells a client to.
     Mcp(Mcp),
     /// Keys of the service's callers.
@@ -120,6 +122,9 @@ pub(crate) enum Command {
     /// Evidence of one run, as a folder.
     #[command(subcommand)]
     Incident(Incident),
+    /// What tools keep between their calls, for each tenant apart.
+    #[command(subcommand)]
+    State(State),
     /// Check that the journal, or what was exported, is what was written: chain, fold, and all that
     /// is derived. Looks only, takes no lock, and changes nothing.
     Verify(Verify),
@@ -250,6 +255,46 @@ pub(crate) struct Prune {
 pub(crate) enum Sessions {
     /// List them, the latest first.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// List the keys, with their sizes and who wrote them last; no values.
+    List {
+        /// Only of this tenant.
+        #[arg(long)]
+        tenant: Option<Tenant>,
+        /// Only of this tool.
+        #[arg(long)]
+        tool: Option<ToolName>,
+    },
+    /// Print a value as it was kept, raw: it may be personal.
+    Get {
+        /// Whose.
+        #[arg(long)]
+        tenant: Tenant,
+        /// Which tool's.
+        #[arg(long)]
+        tool: ToolName,
+        /// The key.
+        key: String,
+    },
+    /// Delete a key, or all of a tool; beside a running host too. A call that is under way, and has
+    /// read it, may write it again.
+    Delete {
+        /// Whose.
+        #[arg(long)]
+        tenant: Tenant,
+        /// Which tool's.
+        #[arg(long)]
+        tool: ToolName,
+        /// The key.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        key: Option<String>,
+        /// Every key of the tool, for this tenant.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

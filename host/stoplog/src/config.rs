@@ -6,6 +6,7 @@
 mod claims;
 mod limits;
 mod log;
+mod metrics;
 mod model;
 mod retention;
 mod secrets;
@@ -28,6 +29,7 @@ use toml::Spanned;
 use crate::error::CliError;
 
 pub use log::{LogConfig, LogFormat, LogLevel};
+pub use metrics::Metrics;
 pub use model::{ChainConfig, FallbackConfig, ModelConfig, ProfileConfig};
 pub use retention::Kept;
 pub(crate) use retention::parse_age;
@@ -63,6 +65,8 @@ struct File {
     retention: retention::Section,
     #[serde(default)]
     serve: serve::Section,
+    #[serde(default)]
+    metrics: metrics::Section,
     #[serde(default)]
     limits: limits::Section,
     #[serde(default)]
@@ -138,6 +142,8 @@ pub struct Config {
     pub retention: Kept,
     /// How clients come in (`[serve]`).
     pub serve: Service,
+    /// Who may read the golden signals (`[metrics]`).
+    pub metrics: Metrics,
     /// How many calls are let in at once, and may stand in line (`[limits]`).
     pub calls: Bounds,
     /// Which model.
@@ -197,6 +203,7 @@ impl Config {
                 return Err(source.at(n, format!("max_iterations must be 1 to {MAX_ITERATIONS}")));
             }
         };
+        let serve = file.serve.check(&source, base)?;
         Ok(Config {
             path: path.to_owned(),
             data_dir: base.join(file.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into())),
@@ -206,7 +213,8 @@ impl Config {
             max_iterations,
             grace: grace(&source, &file.shutdown)?,
             retention: file.retention.check(&source)?,
-            serve: file.serve.check(&source, base)?,
+            metrics: file.metrics.check(&source, &serve)?,
+            serve,
             calls: file.limits.check(&source)?,
             model: model::check(&source, base, &file.model)?,
             rules: rules(&source, &file.approval, &file.tools)?,

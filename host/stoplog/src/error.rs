@@ -75,13 +75,14 @@ impl CliError {
                 ConfigNotFound | ConfigInvalid | LockInvalid | ToolNotComponent | ToolClassUnclear
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
                 | ToolChanged | ToolMissing | ToolClassNotAccepted | ToolDeclined | ToolNotAdded
-                | ToolNotBuilt | ProjectNotFound | ProjectExists | TemplateMissing | SecretExposed
-                | CaseInvalid | TemplateInvalid | ListenFailed | ClientConfigInvalid | KeyNotFound,
+                | ToolNotBuilt | ProjectNotFound | ProjectExists | ToolNameReserved
+                | TemplateMissing | SecretExposed | CaseInvalid | TemplateInvalid | ListenFailed
+                | ClientConfigInvalid | KeyNotFound,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt
                 | JournalNewer | JournalNotDurable | TracesUnusable | TracesNewer | LabelsUnusable
-                | ExportBroken | SessionNotFound | SessionExists | SessionEnded,
+                | ExportBroken | SessionNotFound | SessionExists | SessionEnded | StateNotFound,
             ) => Exit::Journal,
             Some(QuestionInvalid) => Exit::Usage,
             _ => Exit::Failed,

@@ -14,6 +14,7 @@ mod exporting;
 mod front;
 mod journal;
 mod logging;
+mod measure;
 mod projection;
 mod wiring;
 
@@ -21,7 +22,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
-use stoplog_journal::{JournalError, SessionJournal, Store, load};
+use stoplog_journal::{
+    JournalError, SessionJournal, SessionRow, Store, Taken, Which, load, take_over,
+};
 use stoplog_model::event::SessionStarted;
 use stoplog_model::port::Watch;
 use stoplog_model::session::Status;
@@ -34,7 +37,7 @@ use self::projection::{Projection, Sinks};
 use crate::config::Config;
 use crate::error::CliError;
 
-use at_work::AtWork;
+use at_work::{AtWork, Held};
 pub(crate) use closing::{Left, Step, Told};
 pub(crate) use crew::{Came, Crew, Serving};
 pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
@@ -42,7 +45,9 @@ use front::Spoken;
 pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use journal::Journal;
 pub(crate) use projection::{following, look_after, traces};
-pub(crate) use wiring::{Tools, Voice, egress, model, reach, sandbox};
+pub(crate) use wiring::{
+    Tools, Voice, adding_sandbox, authors_sandbox, egress, model, reach, users_cache,
+};
 
 /// What the sessions of a process share.
 pub(crate) struct Host {
@@ -66,6 +71,8 @@ pub(crate) enum Work {
     Begin(Box<SessionStarted>),
     /// Go on with it.
     GoOn(SessionId),
+    /// Go on with it: it is held, and taken over already.
+    Taken(SessionId, Held, Box<Taken>),
 }
 
 impl Work {
@@ -73,7 +80,7 @@ impl Work {
     pub(crate) fn session(&self) -> &SessionId {
         match self {
             Work::Begin(started) => &started.session,
-            Work::GoOn(id) => id,
+            Work::GoOn(id) | Work::Taken(id, ..) => id,
         }
     }
 }
@@ -171,13 +178,23 @@ impl Host {
         remote: Option<TraceContext>,
     ) -> Result<Option<Ran>, CliError> {
         if self.shutdown.is_cancelled() {
+            if let Work::Taken(_, _held, taken) = work {
+                taken.journal.close().await?;
+            }
             return Ok(None);
         }
-        let _held = self.at_work.hold(work.session()).await?;
         let caller = self.callers().remove(work.session());
-        let session = match work {
-            Work::Begin(started) => self.begin(*started).await?,
-            Work::GoOn(id) => self.take_over(&id).await?,
+        let (_held, session) = match work {
+            Work::Begin(started) => {
+                let held = self.at_work.hold(&started.session).await?;
+                (held, self.begin(*started).await?)
+            }
+            Work::GoOn(id) => {
+                let held = self.at_work.hold(&id).await?;
+                let taken = self.take_over(&id).await?;
+                (held, self.ready(&id, taken).await?)
+            }
+            Work::Taken(id, held, taken) => (held, self.ready(&id, *taken).await?),
         };
         if self.shutdown.is_cancelled() {
             session.close().await?;
@@ -214,23 +231,54 @@ impl Host {
         Ok(Arc::new(SessionJournal::create(opening, started).await?))
     }
 
-    async fn take_over(&self, id: &SessionId) -> Result<Arc<SessionJournal>, CliError> {
-        let Some((records, known)) = load(&*self.journal.store, id).await? else {
+    async fn take_over(&self, id: &SessionId) -> Result<Taken, CliError> {
+        let not_found = || {
             let message = format!("there is no session {id}");
-            return Err(CliError::new(Reason::SessionNotFound, message));
+            CliError::new(Reason::SessionNotFound, message)
         };
-        if known.status() == Status::Ended {
-            let message = format!("session {id} has its answer already");
-            return Err(CliError::new(Reason::SessionEnded, message));
+        let listed = self.journal.store.sessions(Which::One(id)).await?;
+        if listed
+            .iter()
+            .any(|row| row.head.status == Status::Ended.as_str())
+        {
+            return Err(has_ended(id));
         }
-        let pins = &known.started.tools;
-        self.tools.ready(&self.journal.data, pins).await?;
-        let session = self.journal.open(id, self.watch.clone()).await?;
-        if let Some(log) = &self.journal.log {
-            log.take_over(id, &records);
-        }
-        Ok(session)
+        let taken = self.take_over_all(&listed).await.pop();
+        Ok(taken.ok_or_else(not_found)??)
     }
+
+    /// Takes over sessions that were listed, in their order: none waits for the tools of another.
+    async fn take_over_all(&self, listed: &[SessionRow]) -> Vec<Result<Taken, JournalError>> {
+        take_over(&self.journal.opening(self.watch.clone()), listed).await
+    }
+
+    /// Makes a session that is taken over ready to go on; one that cannot is given back.
+    async fn ready(&self, id: &SessionId, taken: Taken) -> Result<Arc<SessionJournal>, CliError> {
+        let Taken { journal, records } = taken;
+        let (pins, status) = journal.read(|s| (s.started.clone(), s.status()));
+        let ready = async {
+            let records = self.journal.prime_all(id, records).await?;
+            if let Some(log) = &self.journal.log {
+                log.take_over(id, &records);
+            }
+            if status == Status::Ended {
+                return Err(has_ended(id));
+            }
+            self.tools.ready(&self.journal.data, &pins.tools).await
+        };
+        match ready.await {
+            Ok(()) => Ok(Arc::new(journal)),
+            Err(error) => {
+                let _ = journal.close().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+fn has_ended(id: &SessionId) -> CliError {
+    let message = format!("session {id} has its answer already");
+    CliError::new(Reason::SessionEnded, message)
 }
 
 /// Gives a session back.

@@ -55,6 +55,7 @@ pub fn main_with(args: Vec<OsString>, watch: Arc<dyn Watch>) -> ExitCode {
     };
     let json = parsed.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(stoplog_sandbox::worker_threads())
         .enable_all()
         .build()
     {

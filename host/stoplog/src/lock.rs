@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use stoplog_model::disclosure::{self, Disclosure};
 use stoplog_model::event::Pin;
 use stoplog_model::{Class, Contract, Digest, Reason};
-use stoplog_sandbox::inspect;
+use stoplog_sandbox::{Inspection, inspect};
 use stoplog_store::DataDir;
 
 use crate::error::CliError;
@@ -48,12 +48,19 @@ pub(crate) struct Locked {
     pub(crate) egress: Vec<String>,
     /// Secrets that it asked for.
     pub(crate) secrets: Vec<String>,
+    /// Whether it keeps state between its calls. Absent: it does not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) state: bool,
     /// Origins that it may reach.
     #[serde(default, rename = "grant", skip_serializing_if = "Vec::is_empty")]
     pub(crate) grants: Vec<Granted>,
     /// Who may see its fields. Absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) disclosure: Option<Shown>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What a tool's schemas say about who may see its fields: `input.order_id`, `output.lines[].sku`.
@@ -104,16 +111,17 @@ impl Shown {
 }
 
 impl Locked {
-    /// A component of this class and contract, with nothing granted yet.
-    pub(crate) fn new(component: Digest, class: Class, contract: &Contract) -> Locked {
+    /// A component with this contract, and no origin granted yet.
+    pub(crate) fn new(component: &Inspection, contract: &Contract) -> Locked {
         Locked {
             name: contract.name.to_string(),
             version: contract.version.clone(),
-            class,
-            component,
+            class: component.class,
+            component: component.digest.clone(),
             contract: contract.digest(),
             egress: contract.egress.clone(),
             secrets: contract.secrets.clone(),
+            state: component.keeps_state(),
             grants: Vec::new(),
             disclosure: Some(Shown::of(contract)),
         }
@@ -284,9 +292,12 @@ pub(crate) fn contract(data: &DataDir, locked: &Locked) -> Result<Contract, CliE
 pub(crate) fn checked(data: &DataDir, locked: &Locked) -> Result<Contract, CliError> {
     let contract = contract(data, locked)?;
     let bytes = component(data, &locked.name, &locked.component)?;
-    let class = inspect(&bytes)?.class;
-    let mut said = Locked::new(locked.component.clone(), class, &contract);
+    let inspection = inspect(&bytes)?;
+    let class = inspection.class;
+    let mut said = Locked::new(&inspection, &contract);
     said.grants.clone_from(&locked.grants);
+    // Less is fine: an operator may take the state away.
+    said.state &= locked.state;
     if locked.disclosure.is_none() {
         said.disclosure = None;
     }

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use stoplog_journal::{
-    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, Store, StoreError, Which,
+    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, States, Store, StoreError,
+    Which,
 };
 use stoplog_model::SessionId;
+use stoplog_model::state::{StateAsk, StateSeen};
 
 /// In the message of every error that is made here.
 pub const FAULT_TEXT: &str = "a fault of the schedule";
@@ -38,11 +40,13 @@ pub enum Op {
     ActKey,
     /// [`Store::open_intents`].
     OpenIntents,
+    /// [`States::state`].
+    State,
 }
 
 impl Op {
     /// Every call.
-    pub const ALL: [Op; 8] = [
+    pub const ALL: [Op; 9] = [
         Op::Append,
         Op::Read,
         Op::Lease,
@@ -51,6 +55,7 @@ impl Op {
         Op::Sessions,
         Op::ActKey,
         Op::OpenIntents,
+        Op::State,
     ];
 
     /// Whether it changes what is stored.
@@ -156,13 +161,27 @@ impl FaultyStore {
 }
 
 #[async_trait]
+impl States for FaultyStore {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        self.through(Op::State, self.inner.state(tenant, tool, ask))
+            .await
+    }
+}
+
+#[async_trait]
 impl Store for FaultyStore {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.through(Op::Append, self.inner.append(batch)).await
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
-        self.through(Op::Read, self.inner.read(session, part)).await
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
+        self.through(Op::Read, self.inner.read(sessions, part))
+            .await
     }
 
     async fn lease(

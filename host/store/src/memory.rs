@@ -6,9 +6,11 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use stoplog_journal::{
     ActKeyRow, ActKeyState, Batch, Cursor, Fed, Feed, Head, Lease, OpenIntentRow, Part, Portion,
-    Pruned, Reading, Retention, Row, SessionRow, SnapshotRow, Store, StoreError, Upkeep, Which,
+    Pruned, Reading, Retention, Row, SessionRow, SnapshotRow, States, Store, StoreError, Upkeep,
+    Which,
 };
 use stoplog_model::SessionId;
+use stoplog_model::state::{StateAsk, StateSeen, Value};
 
 /// Status of a session that has its final answer.
 const ENDED: &str = "ended";
@@ -29,6 +31,8 @@ struct Tables {
     sessions: BTreeMap<String, Kept>,
     acts: BTreeMap<(String, String), ActKeyRow>,
     open: BTreeMap<(String, u32, u32, String), OpenIntentRow>,
+    /// Values by tenant, tool and key.
+    state: BTreeMap<(String, String, String), Vec<u8>>,
     /// Session and `seq` of each row, by the order of the commits, counted from 1.
     order: BTreeMap<u64, (String, u64)>,
     /// How many rows were ever written.
@@ -86,6 +90,39 @@ impl Tables {
 }
 
 #[async_trait]
+impl States for MemoryStore {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        let tables = self.tables();
+        let own = tables
+            .state
+            .iter()
+            .filter(|((t, o, _), _)| (t.as_str(), o.as_str()) == (tenant, tool));
+        Ok(match ask {
+            StateAsk::Value(key) => {
+                let place = (tenant.to_owned(), tool.to_owned(), key.clone());
+                StateSeen::Value {
+                    key: key.clone(),
+                    value: tables.state.get(&place).cloned().map(Value),
+                }
+            }
+            StateAsk::Keys => StateSeen::Keys {
+                keys: own.map(|((_, _, key), _)| key.clone()).collect(),
+            },
+            StateAsk::Room => {
+                let sizes = own.map(|((_, _, key), value)| (key.len() + value.len()) as u64);
+                let (keys, bytes) = sizes.fold((0, 0), |(n, sum), size| (n + 1, sum + size));
+                StateSeen::Room { keys, bytes }
+            }
+        })
+    }
+}
+
+#[async_trait]
 impl Store for MemoryStore {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         let mut tables = self.tables();
@@ -126,6 +163,13 @@ impl Store for MemoryStore {
             let place = tables.written;
             tables.order.insert(place, (session.clone(), row.seq));
         }
+        for row in batch.state {
+            let place = (row.tenant, row.tool, row.key);
+            match row.value {
+                Some(value) => drop(tables.state.insert(place, value)),
+                None => drop(tables.state.remove(&place)),
+            }
+        }
         let kept = tables.sessions.entry(session).or_default();
         kept.head = Some(batch.head);
         kept.rows.extend(batch.rows);
@@ -135,22 +179,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
         let tables = self.tables();
-        let Some(kept) = tables.sessions.get(session.as_str()) else {
-            return Ok(Reading::default());
+        let one = |id: &SessionId| match tables.sessions.get(id.as_str()) {
+            Some(kept) => reading(id.as_str(), kept, part),
+            None => Reading::default(),
         };
-        let snapshot = kept.snapshot.clone().filter(|_| part == Part::Tail);
-        let is_asked = |row: &&Row| match (part, &snapshot) {
-            (Part::Event(seq), _) => row.seq == seq || row.seq + 1 == seq,
-            (Part::Tail, Some(snapshot)) => row.seq == 1 || row.seq > snapshot.seq,
-            (Part::Whole | Part::Tail, _) => true,
-        };
-        Ok(Reading {
-            row: listed(session.as_str(), kept),
-            rows: kept.rows.iter().filter(is_asked).cloned().collect(),
-            snapshot,
-        })
+        Ok(sessions.iter().map(one).collect())
     }
 
     async fn lease(
@@ -271,6 +306,20 @@ impl Upkeep for MemoryStore {
         pruned.keys = (before - tables.acts.len()) as u64;
         Ok(pruned)
     }
+
+    async fn forget_state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        key: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        let mut tables = self.tables();
+        let before = tables.state.len();
+        tables.state.retain(|(t, o, k), _| {
+            (t.as_str(), o.as_str()) != (tenant, tool) || key.is_some_and(|key| key != k)
+        });
+        Ok((before - tables.state.len()) as u64)
+    }
 }
 
 #[async_trait]
@@ -348,6 +397,21 @@ impl Tables {
         names.reverse();
         names.truncate(retention.batch as usize);
         names
+    }
+}
+
+/// A session, or a part of it.
+fn reading(name: &str, kept: &Kept, part: Part) -> Reading {
+    let snapshot = kept.snapshot.clone().filter(|_| part == Part::Tail);
+    let is_asked = |row: &&Row| match (part, &snapshot) {
+        (Part::Event(seq), _) => row.seq == seq || row.seq + 1 == seq,
+        (Part::Tail, Some(snapshot)) => row.seq == 1 || row.seq > snapshot.seq,
+        (Part::Whole | Part::Tail, _) => true,
+    };
+    Reading {
+        row: listed(name, kept),
+        rows: kept.rows.iter().filter(is_asked).cloned().collect(),
+        snapshot,
     }
 }
 

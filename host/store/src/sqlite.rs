@@ -19,10 +19,12 @@ mod feed;
 mod guard;
 mod prune;
 mod read;
+mod state;
 mod wal;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
@@ -30,10 +32,11 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use stoplog_journal::{
     ActKeyRow, Batch, Cursor, Fed, Feed, Lease, OpenIntentRow, Part, Portion, Pruned, Reading,
-    Retention, SessionRow, Store, StoreError, Upkeep, Which,
+    Retention, SessionRow, States, Store, StoreError, Upkeep, Which,
 };
 use stoplog_model::SessionId;
 use stoplog_model::port::{Moment, Stage, Unwatched, Watch};
+use stoplog_model::state::{StateAsk, StateSeen};
 use tokio::sync::oneshot;
 
 pub use connection::{BUSY_TIMEOUT_MS, FORMAT, WAL_SIZE_LIMIT_BYTES};
@@ -61,6 +64,10 @@ enum Job {
     Renew(Lease, u64, oneshot::Sender<Result<(), StoreError>>),
     Release(Lease, oneshot::Sender<Result<(), StoreError>>),
     Prune(Retention, oneshot::Sender<Result<Pruned, StoreError>>),
+    Forget(
+        Box<(String, String, Option<String>)>,
+        oneshot::Sender<Result<u64, StoreError>>,
+    ),
 }
 
 struct LeaseJob {
@@ -78,6 +85,8 @@ pub struct SqliteStore {
     format: u32,
     watch: Arc<dyn Watch>,
     jobs: Option<mpsc::Sender<Job>>,
+    /// Those who wait for the writer.
+    waiting: AtomicU32,
     writer: Option<std::thread::JoinHandle<()>>,
     readers: Mutex<Vec<Connection>>,
 }
@@ -114,6 +123,7 @@ impl SqliteStore {
             format: FORMAT,
             watch,
             jobs: Some(jobs),
+            waiting: AtomicU32::new(0),
             writer: Some(writer),
             readers: Mutex::default(),
         })
@@ -129,9 +139,15 @@ impl SqliteStore {
             format,
             watch: Arc::new(Unwatched),
             jobs: None,
+            waiting: AtomicU32::new(0),
             writer: None,
             readers: Mutex::new(vec![connection]),
         })
+    }
+
+    /// How many wait for the writer, with those whose commit is under way.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Looks over every page (`PRAGMA quick_check`), the keys of acts and the write-ahead log.
@@ -149,6 +165,7 @@ impl SqliteStore {
         let (reply, answer) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job(reply)).map_err(|_| gone())?;
+        let _waits = Waits::of(&self.waiting);
         answer.await.map_err(|_| gone())?
     }
 
@@ -205,6 +222,38 @@ impl Drop for SqliteStore {
     }
 }
 
+/// Somebody who waits for the writer; also one who is dropped meanwhile waits no more.
+struct Waits<'a>(&'a AtomicU32);
+
+impl<'a> Waits<'a> {
+    fn of(waiting: &'a AtomicU32) -> Waits<'a> {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Waits(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl States for SqliteStore {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        // A few rows by their key, as with a claim: shorter than the way to another thread.
+        let connection = self.reader()?;
+        let seen = state::answer(&connection, self.format, (tenant, tool), ask);
+        self.give_back(connection);
+        seen
+    }
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
@@ -212,9 +261,9 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
-        let (session, format) = (session.to_string(), self.format);
-        self.query(move |c| read::session(c, format, &session, part))
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
+        let (sessions, format) = (sessions.to_vec(), self.format);
+        self.query(move |c| read::readings(c, format, &sessions, part))
             .await
     }
 
@@ -283,6 +332,17 @@ impl Upkeep for SqliteStore {
         self.watch
             .reached(Stage::SessionsPruned, Moment::After, None);
         Ok(pruned)
+    }
+
+    async fn forget_state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        key: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        let which = (tenant.to_owned(), tool.to_owned(), key.map(str::to_owned));
+        self.write(|reply| Job::Forget(Box::new(which), reply))
+            .await
     }
 }
 

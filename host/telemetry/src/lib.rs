@@ -5,6 +5,7 @@
 //!   give the same spans with the same ids, so whatever holds spans can be rebuilt.
 //! * [`Projector`] follows the journal and fills a [`TraceStore`], which people ask; what is not
 //!   over yet is in there too, and is never a success.
+//! * [`Signals`] counts what is committed, for Prometheus.
 //! * [`Ask`] is how people's questions reach it: SQL over documented views, bounded.
 //! * [`otlp`] sends them to a collector, with the names of OpenTelemetry's conventions.
 //! * [`log`] makes a line of a log at the end of each step and each run.
@@ -21,6 +22,7 @@ mod makers;
 pub mod otlp;
 mod projector;
 mod row;
+mod signals;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,9 @@ pub use jsonl::{Jsonl, JsonlError, Rotation};
 pub use maker::{SpanMaker, spans};
 pub use projector::{Bounds, ProjectError, Projector, Stepped};
 pub use row::SpanRow;
+pub use signals::{
+    Answered, MODELS_MAX, OTHER, Saturation, Signals, SignalsError, TENANTS_MAX, TOOLS_MAX, UNKNOWN,
+};
 pub use span::{
     Common, Decision, Detail, LlmCall, Outcome, Span, StepStatus, ToolCall, ToolStatus,
 };

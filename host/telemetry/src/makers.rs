@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use stoplog_journal::{JournalError, Link, Part, Row, Store, StoreError, chain, codec};
+use stoplog_journal::{JournalError, Link, Part, Row, Store, StoreError, chain, codec, read_one};
 use stoplog_model::session::IllegalEvent;
 use stoplog_model::{Record, SessionId};
 
@@ -162,7 +162,7 @@ impl Makers {
         let Ok(id) = SessionId::new(session) else {
             return Ok(false);
         };
-        let reading = journal.read(&id, Part::Whole).await?;
+        let reading = read_one(journal, &id, Part::Whole).await?;
         chain::check(session, &reading)?;
         for row in reading.rows.iter().take_while(|r| r.seq <= through) {
             let record = codec::decode(row)?;

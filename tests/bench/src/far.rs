@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::{Path, State};
@@ -15,8 +16,14 @@ use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::tools::SLOW;
+
 /// The hidden subcommand that is the far side.
 pub(crate) const SUBCOMMAND: &str = "far-side";
+
+/// How long it thinks about a name that it is to think about: by the name, between
+/// these milliseconds, so that a crowd does not come back all at once.
+const THINKS_MS: std::ops::Range<u64> = 500..1500;
 
 type Acts = Arc<Mutex<HashMap<String, u64>>>;
 
@@ -84,6 +91,11 @@ async fn act(State(acts): State<Acts>, headers: HeaderMap, Json(_): Json<Value>)
 }
 
 async fn by_key(State(acts): State<Acts>, Path(key): Path<String>) -> Json<Value> {
+    if key.contains(SLOW) {
+        let of_name: u64 = key.bytes().map(u64::from).sum();
+        let thinks_ms = THINKS_MS.start + of_name * 37 % (THINKS_MS.end - THINKS_MS.start);
+        tokio::time::sleep(Duration::from_millis(thinks_ms)).await;
+    }
     let acts = acts.lock().unwrap_or_else(PoisonError::into_inner);
     let found: Vec<Value> = acts
         .get(&key)

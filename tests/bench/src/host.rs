@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
+use stoplog_admission::{Load, Places};
 use stoplog_agent::{Driver, RunSpec};
-use stoplog_dispatch::Dispatcher;
+use stoplog_dispatch::{Dispatcher, default_bounds};
 use stoplog_egress::{Egress, Settings};
 use stoplog_journal::{OnCommit, Opening, SessionJournal, Store};
 use stoplog_model::event::{Event, Pin, RunStarted, SessionStarted};
@@ -79,6 +80,7 @@ impl Parts {
 pub(crate) struct Host {
     parts: Parts,
     driver: Driver,
+    places: Places,
     store: Arc<dyn Store>,
     listeners: Vec<Arc<dyn OnCommit>>,
     counter: AtomicU64,
@@ -132,8 +134,11 @@ impl Host {
             Some(journal) => Some(follow(journal)?),
             None => None,
         };
+        let places = Places::new(default_bounds());
+        let dispatcher = parts.dispatcher()?.with_places(places.clone());
         Ok(Host {
-            driver: Driver::new(parts.dispatcher()?, Arc::new(Paced), Arc::new(SystemClock)),
+            driver: Driver::new(dispatcher, Arc::new(Paced), Arc::new(SystemClock)),
+            places,
             parts: parts.clone(),
             store,
             listeners: Vec::new(),
@@ -146,6 +151,11 @@ impl Host {
     pub(crate) fn listened_by(mut self, listener: Arc<dyn OnCommit>) -> Host {
         self.listeners.push(listener);
         self
+    }
+
+    /// How full it is.
+    pub(crate) fn load(&self) -> Load {
+        self.places.load()
     }
 
     /// Where its rows are.
@@ -171,9 +181,19 @@ impl Host {
         name: &str,
         kinds: &[Kind],
     ) -> anyhow::Result<Arc<SessionJournal>> {
+        self.begin_of("bench", name, kinds).await
+    }
+
+    /// The same, of a tenant.
+    pub(crate) async fn begin_of(
+        &self,
+        tenant: &str,
+        name: &str,
+        kinds: &[Kind],
+    ) -> anyhow::Result<Arc<SessionJournal>> {
         let started = SessionStarted {
             session: SessionId::new(name)?,
-            tenant: Tenant::new("bench")?,
+            tenant: Tenant::new(tenant)?,
             user: "bench".to_owned(),
             feature: "bench".to_owned(),
             task: "Call the tool again and again.".to_owned(),

@@ -26,6 +26,7 @@
 //! | `recovery` | `history.rs` | listing and folding what is open | reading its rows |
 //! | `fold` | `history.rs` | rows to a session | serde alone |
 //! | `memory` | `memory.rs` | peaks, each in its own process | none |
+//! | `neighbours` | `neighbours.rs` | a tenant beside one with 1,000 calls in line | the same tenant alone |
 //! | `prune` | `prune.rs` | the file before and after a million events are pruned | none |
 //! | `memory-soak` | `memory.rs` | growth at constant load, `--seconds` long | none |
 
@@ -36,6 +37,7 @@ mod history;
 mod host;
 mod machine;
 mod memory;
+mod neighbours;
 mod paced;
 mod projection;
 mod prune;
@@ -65,7 +67,7 @@ use crate::report::Measure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured when nothing is named: all but pruning, questions and the soak, which take long.
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "commits",
     "serial",
     "throughput",
@@ -77,6 +79,7 @@ const ALL: [&str; 11] = [
     "fold",
     "recovery",
     "memory",
+    "neighbours",
 ];
 
 #[derive(Parser)]
@@ -175,6 +178,7 @@ impl Bench {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(stoplog_sandbox::worker_threads())
         .enable_all()
         .build()?;
     runtime.block_on(run(args))
@@ -231,6 +235,7 @@ async fn measure(bench: &Bench, name: &str) -> anyhow::Result<Vec<Measure>> {
         "recovery" => history::recovery(bench).await,
         "fold" => history::fold(bench).await,
         "memory" => memory::memory(bench),
+        "neighbours" => neighbours::neighbours(bench).await,
         "prune" => prune::prune(bench).await,
         "memory-soak" => memory::soak(bench),
         other => {

@@ -111,6 +111,7 @@ async fn one(store: Arc<SqliteStore>, n: usize, body: String) -> anyhow::Result<
         closed: Vec::new(),
         claims: Vec::new(),
         released: Vec::new(),
+        state: Vec::new(),
         snapshot: None,
     };
     store.append(batch).await?;

@@ -2,10 +2,15 @@
 //! change when they do.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
-use stoplog_journal::{Part, Reading, Row, Store, Which, chain, codec, load};
+use futures::StreamExt;
+use futures::future::try_join_all;
+use stoplog_journal::{
+    Opening, Part, Reading, Row, Store, Which, chain, codec, load, load_each, read_one, take_over,
+};
 use stoplog_model::{Record, Session, SessionId};
 use stoplog_store::{MemoryStore, SqliteStore};
 
@@ -21,7 +26,7 @@ pub(crate) fn in_memory() -> Arc<dyn Store> {
 
 /// A session as the store gives it.
 pub(crate) async fn reading(store: &dyn Store, id: &SessionId) -> anyhow::Result<Reading> {
-    Ok(store.read(id, Part::Whole).await?)
+    Ok(read_one(store, id, Part::Whole).await?)
 }
 
 /// Rows to a session, as an opening does it once they are read.
@@ -46,16 +51,38 @@ pub(crate) async fn records(store: &dyn Store, id: &SessionId) -> anyhow::Result
     Ok(records)
 }
 
-/// Takes up every session that has not ended: lists them, and folds each. What a host does when
-/// it starts after a crash. Gives back how many there were, and their events.
+/// Finds every session that has not ended, and folds each. Gives back how many there were, and their
+/// events.
 pub(crate) async fn recover(store: &dyn Store) -> anyhow::Result<(usize, u64)> {
+    let listed = store.sessions(Which::Unfinished).await?;
+    let ids = listed
+        .into_iter()
+        .map(|row| SessionId::new(row.session))
+        .collect::<Result<_, _>>()?;
     let mut sessions = 0;
     let mut events = 0;
-    for row in store.sessions(Which::Unfinished).await? {
-        let id = SessionId::new(row.session)?;
-        let (_, session) = load(store, &id).await?.context("the session is gone")?;
+    let mut each = pin!(load_each(store, ids));
+    while let Some((_, loaded)) = each.next().await {
+        let (_, session) = loaded?.context("the session is gone")?;
         sessions += 1;
         events += session.last_seq;
     }
     Ok((sessions, events))
+}
+
+/// Takes over every session that has not ended, and gives it back: what a host does when it starts
+/// after a crash, its leases included. How many there were.
+pub(crate) async fn take_over_all(opening: &Opening) -> anyhow::Result<usize> {
+    const AT_ONCE: usize = 64;
+    let mut sessions = 0;
+    let listed = opening.store.sessions(Which::Unfinished).await?;
+    for some in listed.chunks(AT_ONCE) {
+        let taken = take_over(opening, some).await;
+        let closing = taken.into_iter().map(|taken| async move {
+            let journal = taken?.journal;
+            journal.close().await
+        });
+        sessions += try_join_all(closing).await?.len();
+    }
+    Ok(sessions)
 }

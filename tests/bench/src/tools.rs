@@ -21,6 +21,10 @@ pub(crate) enum Kind {
     Read,
     /// Class 3: one POST, keyed.
     Write,
+    /// Class 1: one GET that the far side thinks about for a while.
+    Waits,
+    /// Class 0: computes until its time is over.
+    Computes,
 }
 
 impl Kind {
@@ -28,8 +32,9 @@ impl Kind {
     pub(crate) fn tool(self) -> &'static str {
         match self {
             Kind::Pure => "pure_add",
-            Kind::Read => "lookup",
+            Kind::Read | Kind::Waits => "lookup",
             Kind::Write => "keyed",
+            Kind::Computes => "spinner",
         }
     }
 
@@ -39,6 +44,8 @@ impl Kind {
             Kind::Pure => "pure",
             Kind::Read => "read",
             Kind::Write => "write",
+            Kind::Waits => "waiting",
+            Kind::Computes => "computing",
         }
     }
 
@@ -46,7 +53,8 @@ impl Kind {
     pub(crate) fn arguments(self, name: &str) -> Value {
         match self {
             Kind::Pure => json!({"a": 20, "b": 22}),
-            Kind::Read | Kind::Write => json!({ "name": name }),
+            Kind::Read | Kind::Write | Kind::Computes => json!({ "name": name }),
+            Kind::Waits => json!({ "name": format!("{SLOW}{name}") }),
         }
     }
 
@@ -54,11 +62,17 @@ impl Kind {
     /// outcome. The turn joins the first of them.
     pub(crate) fn least_commits(self) -> u32 {
         match self {
-            Kind::Pure | Kind::Read => 1,
+            Kind::Pure | Kind::Read | Kind::Waits | Kind::Computes => 1,
             Kind::Write => 2,
         }
     }
 }
+
+/// Start of the names that the far side thinks about.
+pub(crate) const SLOW: &str = "slow-";
+
+/// Milliseconds after which a tool that computes for ever is stopped.
+pub(crate) const COMPUTES_MS: u32 = 5000;
 
 /// The file of a guest.
 pub(crate) fn component(name: &str) -> PathBuf {
@@ -69,11 +83,15 @@ pub(crate) fn component(name: &str) -> PathBuf {
 pub(crate) async fn load() -> anyhow::Result<(Sandbox, Vec<Pin>)> {
     let sandbox = Sandbox::new(Settings::default())?;
     let mut pins = Vec::new();
-    for kind in [Kind::Pure, Kind::Read, Kind::Write] {
+    for kind in [Kind::Pure, Kind::Read, Kind::Write, Kind::Computes] {
         let bytes = std::fs::read(component(kind.tool()))?;
         let (inspection, described) = sandbox.describe(&bytes).await?;
+        let mut contract = Contract::check(described, inspection.class)?;
+        if kind == Kind::Computes {
+            contract.timeout_ms = COMPUTES_MS;
+        }
         pins.push(Pin {
-            contract: Contract::check(described, inspection.class)?,
+            contract,
             component: inspection.digest,
             class: inspection.class,
         });
@@ -89,7 +107,13 @@ pub(crate) fn access(far: SocketAddr) -> anyhow::Result<BTreeMap<String, Access>
         .into_iter()
         .map(|kind| {
             let grants = grants.clone();
-            (kind.tool().to_owned(), Access { grants })
+            (
+                kind.tool().to_owned(),
+                Access {
+                    grants,
+                    state: false,
+                },
+            )
         })
         .collect())
 }

@@ -16,6 +16,7 @@ use crate::dice::Dice;
 use crate::locked;
 use crate::oracle::{Asked, Shown};
 use crate::tools::{HOWS, LOOK, WRITERS};
+use crate::world::{Setup, Size};
 
 /// The model of one world.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct SimModel {
     turns: u32,
     /// One call like this, and then the answer.
     how: Option<&'static str>,
+    size: Size,
     /// Tokens that it can hold; in half of the worlds too few for the conversation.
     window: Option<u64>,
     state: Mutex<State>,
@@ -41,13 +43,9 @@ struct State {
 
 impl SimModel {
     /// A model for a seed.
-    pub fn new(
-        seed: u64,
-        turns: u32,
-        tools: Vec<usize>,
-        how: Option<&'static str>,
-    ) -> Arc<SimModel> {
+    pub fn new(seed: u64, turns: u32, tools: Vec<usize>, setup: Setup) -> Arc<SimModel> {
         let mut dice = Dice::new(seed, "window");
+        let how = setup.how;
         let small = how.is_none() && dice.percent(50);
         Arc::new(SimModel {
             seed,
@@ -55,6 +53,7 @@ impl SimModel {
             tools,
             turns: if how.is_some() { 2 } else { turns },
             how,
+            size: setup.size,
             state: Mutex::default(),
             fails_percent: Mutex::new(if how.is_some() { 0 } else { 4 }),
         })
@@ -152,6 +151,7 @@ impl Model for SimModel {
         let count = match (is_last, self.how) {
             (true, _) => 0,
             (false, Some(_)) => 1,
+            (false, None) if self.size == Size::Small => 1 + u32::from(dice.percent(20)),
             (false, None) => 1 + dice.below(3) as u32,
         };
         let calls: Vec<Call> = (0..count)

@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use async_trait::async_trait;
 use stoplog_journal::{
-    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, Store, StoreError, Which,
+    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, States, Store, StoreError,
+    Which,
 };
 use stoplog_model::SessionId;
+use stoplog_model::state::{StateAsk, StateSeen};
 use stoplog_store::SqliteStore;
 use stoplog_vfs::{Entry, Image, Recording};
 use tempfile::TempDir;
@@ -167,14 +169,27 @@ impl Disk {
 }
 
 #[async_trait]
+impl States for Disk {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        let (tenant, tool, ask) = (tenant.to_owned(), tool.to_owned(), ask.clone());
+        self.run(move |store| async move { store.state(&tenant, &tool, &ask).await })
+    }
+}
+
+#[async_trait]
 impl Store for Disk {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.run(|store| async move { store.append(batch).await })
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
-        let session = session.clone();
-        self.run(move |store| async move { store.read(&session, part).await })
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
+        let sessions = sessions.to_vec();
+        self.run(move |store| async move { store.read(&sessions, part).await })
     }
 
     async fn lease(
@@ -251,13 +266,25 @@ impl Promised {
 }
 
 #[async_trait]
+impl States for Promised {
+    async fn state(
+        &self,
+        tenant: &str,
+        tool: &str,
+        ask: &StateAsk,
+    ) -> Result<StateSeen, StoreError> {
+        self.told(self.inner.state(tenant, tool, ask)).await
+    }
+}
+
+#[async_trait]
 impl Store for Promised {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.told(self.inner.append(batch)).await
     }
 
-    async fn read(&self, session: &SessionId, part: Part) -> Result<Reading, StoreError> {
-        self.told(self.inner.read(session, part)).await
+    async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
+        self.told(self.inner.read(sessions, part)).await
     }
 
     async fn lease(

@@ -3,7 +3,7 @@
 //! No WebAssembly: a tool is a function over the gate, run by [`Tools`] as the sandbox would run
 //! a guest: with a time limit, and with nothing kept between two runs.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -121,14 +121,25 @@ fn described(name: &str) -> Described {
 }
 
 /// The pins of the reader and of these writers. A world keeps to a few: each costs time.
-pub fn pins(writers: &[usize]) -> Vec<Pin> {
+pub fn pins(writers: &[usize]) -> Vec<Arc<Pin>> {
+    let reader = std::iter::once(&PINS[0]);
+    reader
+        .chain(writers.iter().map(|at| &PINS[1 + at]))
+        .cloned()
+        .collect()
+}
+
+/// Of the reader, and of each writer: checked once, for all worlds.
+static PINS: LazyLock<Vec<Arc<Pin>>> = LazyLock::new(|| all_pins().map(Arc::new).collect());
+
+fn all_pins() -> impl Iterator<Item = Pin> {
     let pin = |described: Described, class| Pin {
         component: Digest::of(described.name.as_bytes()),
         class,
         contract: Contract::check(described, class).unwrap_or_else(|e| panic!("contract: {e}")),
     };
-    let mut pins = vec![pin(described(LOOK), Class::ReadOnly)];
-    for kind in writers.iter().map(|i| WRITERS[*i]) {
+    let reader = pin(described(LOOK), Class::ReadOnly);
+    let writers = WRITERS.iter().map(move |kind| {
         let scope = match kind.tenant_wide {
             true => KeyScope::Tenant,
             false => KeyScope::Session,
@@ -140,9 +151,9 @@ pub fn pins(writers: &[usize]) -> Vec<Pin> {
             settles_within_ms: kind.settles_ms,
             ..described(kind.name)
         };
-        pins.push(pin(described, kind.class));
-    }
-    pins
+        pin(described, kind.class)
+    });
+    std::iter::once(reader).chain(writers)
 }
 
 /// How a tool goes about its call: a field of its input, so that it is the same on a rerun.

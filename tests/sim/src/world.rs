@@ -32,6 +32,8 @@ use crate::tools::{self, LOOK, SECRET, SECRET_VALUE, Tools, WRITERS};
 
 /// Hosts of one world that may meet a fault; those after them meet none, so that it ends.
 const BAD_HOSTS: u32 = 8;
+/// The same of a small world.
+const BAD_HOSTS_OF_A_SMALL_ONE: u32 = 1;
 /// Hosts of one world at most: more means that it does not come to an end.
 const MOST_HOSTS: u32 = 40;
 /// Longest that a host may take, milliseconds of virtual time: ten times all its waits.
@@ -75,7 +77,7 @@ pub struct World {
     pub(crate) model: Arc<SimModel>,
     setup: Setup,
     fell_at: Option<Point>,
-    pins: Vec<Pin>,
+    pins: Vec<Arc<Pin>>,
     runs: Mutex<u64>,
     resumes: BTreeMap<SessionId, u32>,
     turns: u32,
@@ -97,6 +99,28 @@ pub struct Setup {
     pub plan: Option<Plan>,
     /// Whether the store is a file, and the power goes.
     pub power: Power,
+    /// How much goes on.
+    pub size: Size,
+}
+
+impl Setup {
+    /// All left to the seed, in a small world.
+    pub fn small() -> Setup {
+        Setup {
+            size: Size::Small,
+            ..Setup::default()
+        }
+    }
+}
+
+/// How much goes on in a world.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Size {
+    /// Two sessions, dozens of calls, a fault in each of many hosts: faults meet.
+    #[default]
+    Deep,
+    /// A session or two with a call or two each, and one bad host: many a second.
+    Small,
 }
 
 /// Runs a seed.
@@ -114,7 +138,7 @@ fn to_the_end(mut world: World, seed: u64) -> Ran {
     let mut waiting = world.sessions.clone();
     while hosts < MOST_HOSTS {
         hosts += 1;
-        if hosts > BAD_HOSTS {
+        if hosts > world.bad_hosts() {
             world.far.behave();
             world.model.behave();
         }
@@ -160,8 +184,10 @@ impl World {
         };
         let far_dice = Dice::new(seed, "far");
         let far = Arc::new(Far::new(far_dice, faults_percent, coverage.clone()));
-        let turns = 2 + dice.below(4) as u32;
-        let count = 1 + dice.below(4);
+        let (turns, count, most_sessions) = match setup.size {
+            Size::Deep => (2 + dice.below(4) as u32, 1 + dice.below(4), 2),
+            Size::Small => (2, 1, 1 + u64::from(dice.percent(10))),
+        };
         let mut tools: Vec<usize> = (0..count)
             .map(|_| dice.below(WRITERS.len() as u64) as usize)
             .collect();
@@ -170,7 +196,7 @@ impl World {
         }
         tools.sort_unstable();
         tools.dedup();
-        let sessions = (0..1 + dice.below(2))
+        let sessions = (0..1 + dice.below(most_sessions))
             .map(|i| SessionId::new(format!("s{}", i + 1)).unwrap_or_else(|e| panic!("{e}")))
             .collect();
         let disk = (setup.power != Power::Stays).then(|| Arc::new(Disk::new(setup.power)));
@@ -197,12 +223,19 @@ impl World {
             approved: Vec::new(),
             sessions,
             pins: tools::pins(&tools),
-            model: SimModel::new(seed, turns, tools, setup.how),
+            model: SimModel::new(seed, turns, tools, setup),
             setup,
             fell_at: None,
             runs: Mutex::new(0),
             resumes: BTreeMap::new(),
             turns,
+        }
+    }
+
+    fn bad_hosts(&self) -> u32 {
+        match self.setup.size {
+            Size::Deep => BAD_HOSTS,
+            Size::Small => BAD_HOSTS_OF_A_SMALL_ONE,
         }
     }
 
@@ -242,7 +275,7 @@ impl World {
             let plan = if host == 1 { plan } else { Plan::Live };
             return (plan, None);
         }
-        if host > BAD_HOSTS {
+        if host > self.bad_hosts() {
             return (Plan::Live, None);
         }
         let dice = &mut self.dice;
@@ -451,6 +484,7 @@ impl World {
             .unwrap_or_else(|e| panic!("{e}"));
         let access = Access {
             grants: vec![grant].into(),
+            state: true,
         };
         let names = std::iter::once(LOOK).chain(WRITERS.iter().map(|k| k.name));
         let access = names.map(|n| (n.to_owned(), access.clone())).collect();
@@ -534,7 +568,7 @@ impl World {
             task: id.to_string(),
             system_prompt: String::new(),
             max_iterations: self.turns.saturating_sub(u32::from(self.turns == 5)),
-            tools: self.pins.iter().cloned().map(Arc::new).collect(),
+            tools: self.pins.clone(),
             client: None,
         }
     }
@@ -571,5 +605,6 @@ fn op_name(op: Op) -> &'static str {
         Op::Sessions => "sessions",
         Op::ActKey => "act_key",
         Op::OpenIntents => "open_intents",
+        Op::State => "state",
     }
 }

@@ -86,6 +86,7 @@ fn observed() -> Observed {
         log: String::new(),
         annotations: Vec::new(),
         spans: vec![],
+        state: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stoplog_journal::conformance::{batch, chained, row};
 use stoplog_journal::session::SNAPSHOT_EVERY_EVENTS;
-use stoplog_journal::{Lease, Opening, Part, SessionJournal, Store};
+use stoplog_journal::{Lease, Opening, Part, SessionJournal, Store, read_one};
 use stoplog_model::event::{Event, RunStarted, SessionStarted};
 use stoplog_model::port::Unwatched;
 use stoplog_model::{Session, SessionId, Tenant, TraceId};
@@ -23,7 +23,7 @@ async fn lease(store: &SqliteStore) -> Lease {
 }
 
 async fn seqs(store: &SqliteStore) -> Vec<u64> {
-    let reading = store.read(&id(), Part::Whole).await.expect("read");
+    let reading = read_one(store, &id(), Part::Whole).await.expect("read");
     reading.rows.iter().map(|r| r.seq).collect()
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "one_call/busy.rs"]
 mod busy;
+#[path = "one_call/kept.rs"]
+mod kept;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,12 +14,12 @@ use async_trait::async_trait;
 use serde_json::json;
 use stoplog_dispatch::{Access, Dispatched, Dispatcher, Wait};
 use stoplog_egress::{Egress, Grant, Lost, Parcel, Settings, Transport};
-use stoplog_journal::{Opening, Part, SessionJournal, Store, load};
+use stoplog_journal::{Opening, Part, SessionJournal, load, read_one};
 use stoplog_model::contract::{Described, KeyRule};
 use stoplog_model::event::{CallResult, Event, Pin, RunStarted, SessionStarted};
 use stoplog_model::key::KeyScope;
-use stoplog_model::outcome::{Disposition, Finding};
-use stoplog_model::port::{Clock, Entry, Gate, Job, Ran, Returned, Runner, Unwatched};
+use stoplog_model::outcome::{Aftermath, Disposition, ErrorCode, Finding, ToolError};
+use stoplog_model::port::{Clock, Entry, Gate, Job, Ran, Returned, RunError, Runner, Unwatched};
 use stoplog_model::turn::{FinishReason, Turn};
 use stoplog_model::{
     Call, Class, Contract, Digest, Outcome, Position, Reason, Request, Response, SessionId, Tenant,
@@ -58,21 +60,32 @@ enum Tool {
     TakesAnotherPath,
     /// Posts two things to one path with such a client.
     PostsTwice,
+    /// Posts with such a client, and traps behind it.
+    PostsAndTraps,
 }
 
 #[async_trait]
 impl Runner for Tool {
     async fn run(&self, job: Job, gate: Arc<dyn Gate>) -> Ran {
+        let is_call = matches!(job.entry, Entry::Call { .. });
         let result = match job.entry {
             Entry::Call { .. } => {
                 self.call(&*gate, job.info.attempt).await;
                 Returned::Text(json!({ "id": "1", "mail": PERSONAL }).to_string())
             }
             // Nothing of it shows at the far side, whatever was sent there.
+            // Of what a trap lost, the far side has it once.
+            _ if matches!(self, Tool::PostsAndTraps) => Returned::Finding(Finding::Once {
+                output: json!({ "id": "1" }).to_string(),
+            }),
             _ => Returned::Finding(Finding::Absent),
         };
+        let traps = is_call && matches!(self, Tool::PostsAndTraps);
         Ran {
-            result: Ok(result),
+            result: match traps {
+                true => Err(RunError::Trapped("behind its effect".into())),
+                false => Ok(result),
+            },
             log: String::new(),
             annotations: Vec::new(),
             spans: Vec::new(),
@@ -92,6 +105,9 @@ impl Tool {
                 let number = attempt.to_string();
                 let pay = request("POST", "pay", number.as_bytes());
                 let _ = gate.perform("", pay).await;
+            }
+            Tool::PostsAndTraps => {
+                let _ = gate.fetch(request("POST", "pay", b"1")).await;
             }
             Tool::TakesAnotherPath => {
                 let path = if attempt == 1 { "pay" } else { "pay-more" };
@@ -286,6 +302,16 @@ struct Scene {
 impl Scene {
     async fn new(tool: Tool, lost: &'static str, losses: usize) -> Scene {
         let store = Arc::new(MemoryStore::new());
+        Scene::of(store, Arc::new(tool), (lost, losses), true).await
+    }
+
+    /// The same with any tool, which may keep state or not.
+    async fn of(
+        store: Arc<MemoryStore>,
+        tool: Arc<dyn Runner>,
+        (lost, losses): (&'static str, usize),
+        state: bool,
+    ) -> Scene {
         let clock = Arc::new(Time::default());
         clock.follow();
         let journal = begun(&store, &clock).await;
@@ -300,10 +326,11 @@ impl Scene {
             .expect("a grant");
         let access = Access {
             grants: vec![grant].into(),
+            state,
         };
         let time: Arc<dyn Clock> = clock;
         let dispatcher = Dispatcher::new(
-            Arc::new(tool),
+            tool,
             Egress::with_transport(Settings::default(), far.clone()),
             time,
             ApprovalRules::none(),
@@ -392,6 +419,23 @@ async fn two_plain_posts_to_one_path_have_a_key_each() {
     assert_eq!((twice, once), (2, 1));
 }
 
+/// Answered, and then the tool traps in each run: a person is asked what came of it, and told the truth
+/// about what was sent.
+#[tokio::test(start_paused = true)]
+async fn a_plain_post_behind_which_the_tool_traps_is_sent_once_and_parked_as_what_it_is() {
+    let Met {
+        dispatched, sent, ..
+    } = met(Tool::PostsAndTraps, "").await;
+    assert_eq!(sent, ["/pay"]);
+    assert!(
+        matches!(
+            dispatched,
+            Dispatched::Waits(Wait::Parked(Reason::DoubtUnresolvable))
+        ),
+        "{dispatched:?}"
+    );
+}
+
 /// Under the key of the first request nothing else may leave.
 #[tokio::test(start_paused = true)]
 async fn a_rerun_that_asks_for_something_else_is_parked() {
@@ -462,7 +506,9 @@ async fn a_list_and_a_span_show_nothing_personal() {
         dispatched, store, ..
     } = met(Tool::SendsWhatItRead, "").await;
     assert!(matches!(dispatched, Dispatched::Observed(_)));
-    let reading = store.read(&session(), Part::Whole).await.expect("read");
+    let reading = read_one(&*store, &session(), Part::Whole)
+        .await
+        .expect("read");
     let summary = reading.rows.iter().find_map(|r| r.summary.clone());
     assert_eq!(
         summary.as_deref(),

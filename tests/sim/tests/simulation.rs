@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stoplog_sim::world::Setup;
 use stoplog_sim::{report, world};
 
 /// Seeds of the suite. About twenty seconds in the profile of the tests.
@@ -10,6 +11,9 @@ const SEEDS: u64 = 900;
 /// The suite stops here, whatever it has done: a slow machine must still say what it found.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Seeds of [`small_seeds_break_no_rule`].
+const SMALL_SEEDS: u64 = 1500;
+
 /// Seeds of [`the_first_seeds_break_no_rule`]: enough to break each rule when the host is broken.
 const FIRST_SEEDS: u64 = 300;
 
@@ -17,6 +21,21 @@ const FIRST_SEEDS: u64 = 300;
 fn many_seeds_break_no_rule_and_leave_nothing_out() {
     let report = report::run(0, SEEDS, Some(LIMIT));
     assert!(report.is_good(), "\n{report}");
+}
+
+/// What [`many_seeds_break_no_rule_and_leave_nothing_out`] counts needs deep worlds.
+#[test]
+fn small_seeds_break_no_rule() {
+    let report = report::run_small(0, SMALL_SEEDS, Some(LIMIT));
+    assert!(report.broken.is_empty(), "\n{report}");
+    let reached = [
+        "crash/request_under_way",
+        "zombie/froze_in_append",
+        "far/did",
+    ];
+    for name in reached {
+        assert!(report.coverage.of(name) > 0, "never {name}\n{report}");
+    }
 }
 
 /// The rules alone. Whatever is sabotaged in the host, a rule has to break: that something did not
@@ -46,5 +65,9 @@ fn a_seed_is_the_same_twice() {
         let (one, two) = (world::run(seed), world::run(seed));
         assert_eq!(one.schedule, two.schedule, "seed {seed}");
         assert_eq!(one.coverage, two.coverage, "seed {seed}");
+        let small = || world::run_with(Setup::small(), seed);
+        let (one, two) = (small(), small());
+        assert_eq!(one.schedule, two.schedule, "small seed {seed}");
+        assert_eq!(one.coverage, two.coverage, "small seed {seed}");
     }
 }

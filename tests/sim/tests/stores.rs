@@ -21,7 +21,7 @@ const CALLS: u32 = 60;
 #[derive(Debug, Clone)]
 enum Call {
     Append(Batch),
-    Read(SessionId, Part),
+    Read(Vec<SessionId>, Part),
     Lease(SessionId, &'static str, u64, bool),
     Renew(Lease, u64),
     Release(Lease),
@@ -55,7 +55,7 @@ async fn answer(store: &dyn Store, call: &Call) -> Result<String, StoreError> {
     }
     match call.clone() {
         Call::Append(batch) => store.append(batch).await.map(text),
-        Call::Read(id, part) => store.read(&id, part).await.map(text),
+        Call::Read(ids, part) => store.read(&ids, part).await.map(text),
         Call::Lease(id, holder, now_ms, dead) => {
             store.lease(&id, holder, now_ms, 1000, dead).await.map(text)
         }
@@ -96,7 +96,9 @@ async fn next(dice: &mut Dice, store: &MemoryStore, now_ms: u64) -> Call {
         }
         10 => {
             let part = [Part::Whole, Part::Tail, Part::Event(1 + dice.below(4))];
-            Call::Read(id(session), *dice.pick(&part))
+            let mut ids = vec![id(session)];
+            ids.extend(SESSIONS.map(id).into_iter().filter(|_| dice.percent(30)));
+            Call::Read(ids, *dice.pick(&part))
         }
         11..=13 => {
             let holder = *dice.pick(&["h1", "h2"]);
@@ -177,8 +179,11 @@ fn with_tables(dice: &mut Dice, mut batch: Batch) -> Batch {
 
 /// Everything that a store holds, as text.
 async fn all(store: &dyn Store) -> Vec<String> {
-    let mut calls = vec![Call::Sessions(Listed::All), Call::OpenIntents];
-    calls.extend(SESSIONS.map(|s| Call::Read(id(s), Part::Tail)));
+    let mut calls = vec![
+        Call::Sessions(Listed::All),
+        Call::OpenIntents,
+        Call::Read(SESSIONS.map(id).to_vec(), Part::Tail),
+    ];
     calls.extend(ACTS.map(Call::ActKey));
     let mut answers = Vec::new();
     for call in calls {

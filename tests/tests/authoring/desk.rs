@@ -71,6 +71,7 @@ impl Desk {
             .current_dir(self.path(dir))
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
             .env("CARGO_NET_OFFLINE", "true")
+            .env("XDG_CACHE_HOME", self.path("cache"))
             .env_remove("CARGO_TARGET_DIR")
             .stdin(Stdio::null());
         let output = command.output()?;

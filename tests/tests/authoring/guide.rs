@@ -59,7 +59,12 @@ fn every_command_of_the_guide_works() -> anyhow::Result<()> {
         format!("ln -s {} {name}/target\n", shared.display())
     });
     let out = desk.ok(".", &script)?;
-    for said in ["mumbai", "open_ticket", "\"readOnlyHint\": false"] {
+    for said in [
+        "mumbai",
+        "open_ticket",
+        "\"readOnlyHint\": false",
+        "page /help",
+    ] {
         ensure!(out.stdout.contains(said), "{said}: {out:?}");
     }
     ensure!(

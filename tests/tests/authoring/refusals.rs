@@ -22,12 +22,10 @@ fn each_mistake_of_an_author_has_its_reason_and_names_the_way_on() -> anyhow::Re
         "template_missing",
     )?;
     ensure!(cobol.stderr.contains("rust"), "{cobol:?}");
-    desk.fails(
-        ".",
-        "tool new type --class pure",
-        4,
-        "tool_contract_invalid",
-    )?;
+    for odd in ["type --class pure", "class --class read --lang python"] {
+        let odd = desk.fails(".", &format!("tool new {odd}"), 4, "tool_name_reserved")?;
+        ensure!(odd.stderr.contains("another name"), "{odd:?}");
+    }
     let usage = desk.sh(".", "stoplog tool new Hello --class read")?;
     ensure!(usage.code == Some(2), "{usage:?}");
 
@@ -64,6 +62,11 @@ fn each_mistake_of_an_author_has_its_reason_and_names_the_way_on() -> anyhow::Re
         nothing.stderr.contains("made.wasm is not there"),
         "{nothing:?}"
     );
+    // What an earlier build made does not pass for what this one could not make.
+    fs::write(desk.path("hello/made.wasm"), "of an earlier build")?;
+    fs::write(&manifest, with("false", "sh"))?;
+    desk.fails("hello", "tool build", 1, "build_failed")?;
+    desk.fails("hello", "tool add", 4, "tool_not_built")?;
     let set_up = fs::read_to_string(desk.path("hello/set-up.txt"))?;
     ensure!(set_up == "x\n", "the set-up runs once: {set_up:?}");
     fs::write(&manifest, good.replace("steps", "stpes"))?;
@@ -84,6 +87,12 @@ fn each_mistake_of_an_author_has_its_reason_and_names_the_way_on() -> anyhow::Re
         "a refusal leaves nothing behind"
     );
     desk.ok(".", &format!("stoplog {add} --accept-class external"))?;
+    // The configuration that it wrote has no script, and nothing is wrong with that.
+    let doctor = desk.sh(".", "stoplog doctor")?;
+    ensure!(
+        doctor.stdout.contains("ok     model and secrets: scripted"),
+        "{doctor:?}"
+    );
     let unknown = desk.fails(".", "tool run hello '{}'", 4, "tool_not_added")?;
     ensure!(
         unknown.stderr.contains("stoplog tool add FILE"),
@@ -104,6 +113,26 @@ fn in_other_bytes(component: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(&[0, 5, 4]);
     bytes.extend_from_slice(b"more");
     bytes
+}
+
+/// What was taken away is gone, also for a session that began when it was there.
+#[test]
+fn a_session_that_goes_on_reaches_what_is_granted_today() -> anyhow::Result<()> {
+    let world = World::new(bins!(), &["keyed"])?;
+    world.script(&[&[("keyed", "x")], &[("keyed", "y")]])?;
+    world.host_dies(&World::run_args(), "turn_taken:after:2")?;
+    let config = world.path().join("stoplog.toml");
+    let text = fs::read_to_string(&config)?;
+    ensure!(text.contains("\"keyed\", "), "{text}");
+    fs::write(&config, text.replace("\"keyed\", ", ""))?;
+    let resumed = world.host(&["resume", "s"])?;
+    ensure!(resumed.code == Some(0), "{resumed:?}");
+    let bodies = world.sql("SELECT body FROM events WHERE kind = 'observed' ORDER BY seq")?;
+    ensure!(bodies.len() == 2, "{bodies:?}");
+    ensure!(bodies[1][0].contains("origin_not_granted"), "{bodies:?}");
+    let keys = world.far.keys("/acts")?;
+    ensure!(keys == ["act_x"], "{keys:?}");
+    Ok(())
 }
 
 #[test]

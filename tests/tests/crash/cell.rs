@@ -76,7 +76,7 @@ impl Tool {
 
 impl Scene {
     /// The acts that are to be done.
-    fn acts(self) -> &'static [&'static str] {
+    pub(crate) fn acts(self) -> &'static [&'static str] {
         match self {
             Scene::Long => &["x", "y"],
             Scene::Write | Scene::Approved | Scene::Slow => &["x"],
@@ -277,6 +277,16 @@ fn unkilled(tool: Tool, scene: Scene) -> anyhow::Result<Transcript> {
 
 /// Kills the host at `at`, once more at `again` while it recovers, and lets it finish.
 pub(crate) fn check(tool: Tool, scene: Scene, at: &str, again: Option<&str>) -> anyhow::Result<()> {
+    checked(tool, scene, at, again).map(drop)
+}
+
+/// The same, and gives the world as it is then.
+pub(crate) fn checked(
+    tool: Tool,
+    scene: Scene,
+    at: &str,
+    again: Option<&str>,
+) -> anyhow::Result<World> {
     let expected = unkilled(tool, scene).context("the run that nobody kills")?;
     let world = scene.world(tool)?;
     let first = scene.begin(&world)?;
@@ -284,10 +294,12 @@ pub(crate) fn check(tool: Tool, scene: Scene, at: &str, again: Option<&str>) -> 
         world.far.misbehave("hold_answer", 1, HOLD_MS)?;
     }
     world.host_dies(&first, at)?;
+    check_state(&world)?;
     let mut durable = Durable::of(&world)?;
     if let Some(again) = again {
         let args = go_on_args(&durable);
         world.host_dies(&args, again).context("killed again")?;
+        check_state(&world).context("killed again")?;
         let later = Durable::of(&world)?;
         durable.is_kept_by(&later).context("killed again")?;
         durable = later;
@@ -300,12 +312,47 @@ pub(crate) fn check(tool: Tool, scene: Scene, at: &str, again: Option<&str>) -> 
         transcript == expected,
         "it differs from a run that nobody killed:\n{transcript:?}\n{expected:?}"
     );
+    check_state(&world)?;
     check_traces(&world)?;
     match durable.answer {
         // Nobody takes the session up again, so nobody adds to the file what it lacks.
-        Some(_) => check_spans_of(&world, spans_of_journal(&world)?, scene.acts().len()),
-        None => check_spans(&world, scene.acts().len()),
+        Some(_) => check_spans_of(&world, spans_of_journal(&world)?, scene.acts().len())?,
+        None => check_spans(&world, scene.acts().len())?,
     }
+    Ok(world)
+}
+
+/// What the tools keep is what the events say, whoever died when.
+fn check_state(world: &World) -> anyhow::Result<()> {
+    let events = world.sql(
+        "SELECT coalesce(body, (SELECT body FROM payloads WHERE digest = payload))
+         FROM events WHERE kind IN ('observed', 'undone') ORDER BY id",
+    )?;
+    let mut told = BTreeMap::new();
+    for row in events {
+        let body: Value = serde_json::from_str(&row[0])?;
+        for write in found(&body, "state")
+            .and_then(Value::as_array)
+            .unwrap_or(&vec![])
+        {
+            let key = write["key"].as_str().context("a key")?.to_owned();
+            match write["value"].as_str() {
+                Some(value) => drop(told.insert(key, value.to_owned())),
+                None => drop(told.remove(&key)),
+            }
+        }
+    }
+    let kept = kept(world)?;
+    ensure!(kept == told, "{kept:?} is kept, and told is {told:?}");
+    Ok(())
+}
+
+/// What is kept, by key.
+pub(crate) fn kept(world: &World) -> anyhow::Result<BTreeMap<String, String>> {
+    let rows =
+        world.sql("SELECT key, CAST(value AS TEXT) FROM tool_state WHERE tenant_id = 'acme'")?;
+    let pair = |row: Vec<String>| (row[0].clone(), row[1].clone());
+    Ok(rows.into_iter().map(pair).collect())
 }
 
 /// The trace store has the spans of the journal, each once, and nothing open, whoever wrote them.

@@ -20,4 +20,5 @@ mod door;
 mod points;
 mod prune;
 mod second;
+mod state;
 mod sweep;

@@ -12,17 +12,17 @@ use super::cell::{self, FarSide, TOOLS, Tool};
 use super::points::{self, Scene};
 
 /// Cells at once. They mostly wait: for processes to start, for settling times, for the disk.
-const AT_ONCE: usize = 4;
+pub(crate) const AT_ONCE: usize = 4;
 
 /// Cells at once of a scene that sleeps for ten seconds.
 const SLEEPERS_AT_ONCE: usize = 12;
 
 /// Where the second kill strikes. The first commit of a resume says that a run began; the second
 /// is the first thing that recovery does, whatever that is.
-const AGAIN: [&str; 2] = ["batch_appended:before:2", "batch_appended:after:2"];
+pub(crate) const AGAIN: [&str; 2] = ["batch_appended:before:2", "batch_appended:after:2"];
 
 /// Behind these the session is over, and no second host has anything to recover.
-const LAST: [&str; 3] = [
+pub(crate) const LAST: [&str; 3] = [
     "lease_released:before:1",
     "lease_released:after:1",
     "transaction_committed:after:1/reply_given:after:2",
@@ -112,13 +112,18 @@ fn run(cells: &[Cell], at_once: usize) -> Vec<String> {
     failures.into_inner().expect("no thread panics")
 }
 
-#[test]
-fn killed_anywhere_every_effect_is_done_once() {
-    let is_sample = match std::env::var("STOPLOG_SWEEP") {
+/// Whether a quick look is asked for.
+pub(crate) fn is_sample() -> bool {
+    match std::env::var("STOPLOG_SWEEP") {
         Err(_) => false,
         Ok(word) if word == "sample" => true,
         Ok(word) => panic!("STOPLOG_SWEEP is `sample` or not set, not `{word}`"),
-    };
+    }
+}
+
+#[test]
+fn killed_anywhere_every_effect_is_done_once() {
+    let is_sample = is_sample();
     let seed = std::env::var("STOPLOG_SWEEP_SEED").ok();
     let seed = seed.map_or(1, |s| s.parse().expect("a number"));
     let cells = if is_sample { sample(seed) } else { all() };

@@ -132,6 +132,34 @@ fn annotations_are_few_and_short_and_steer_no_terminal() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Its state is small, its own, and the only one there is.
+#[test]
+fn who_hoards_state_is_stopped() -> anyhow::Result<()> {
+    let got = |got: u32, told: &str| Output(json!({"got": got, "told": told}));
+    let limit = |n: u32| got(n, "state_limit");
+    let passed = Error("sandbox_limit", "host call");
+    changes_nothing(
+        "state_hoarder",
+        &[
+            ("value", limit(0)),
+            ("long_key", limit(0)),
+            ("no_key", limit(0)),
+            ("looks", limit(1_000)),
+            ("bytes", limit(4)),
+            ("shouts", passed),
+            ("others", got(0, "no-such-store")),
+            ("buckets", Error("sandbox_limit", "resources")),
+        ],
+    )?;
+    // Ten calls of a hundred keys fill it, and the eleventh gets nothing in.
+    let names: Vec<String> = (0..11).map(|n| format!("keys {n:02}")).collect();
+    let full = |n: usize| if n < 10 { limit(100) } else { limit(0) };
+    let filled = names.iter().enumerate();
+    let mut cases: Vec<(&str, Told)> = filled.map(|(n, name)| (name.as_str(), full(n))).collect();
+    cases.push(("lists", got(1_000, "")));
+    changes_nothing("state_hoarder", &cases)
+}
+
 #[test]
 fn a_crawler_is_stopped() -> anyhow::Result<()> {
     changes_nothing("crawler", &[("x", Output(json!({"answers": 64})))])

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::project::{Lang, Made};
 use crate::scene::Scene;
 
-/// A plain client, in each language: two POSTs to one path, and no word of a permit.
+/// A plain client, in each language: two POSTs to one path, and no word of a permit; and a count of
+/// calls in the tool's state.
 const PLAIN: [(Lang, &str, &str); 2] = [
     (Lang::Python, "tool.py", include_str!("plain.py")),
     (Lang::Js, "tool.js", include_str!("plain.js")),
@@ -144,22 +145,52 @@ fn the_javascript_templates_run() -> anyhow::Result<()> {
     templates_run(Lang::Js)
 }
 
+/// The template of class 2, on its own cases: killed everywhere, taken back, and done again.
+fn what_can_be_undone_runs(lang: Lang) -> anyhow::Result<()> {
+    let name = format!("hold_{}", lang.word());
+    let made = project::make(lang, "reversible", &name, &|_, text| text.to_owned())?;
+    let scene = Scene::new(&[])?;
+    let report = scene.crash_tested(&made, lang)?;
+    let undone = report["sections"].as_array().into_iter().flatten();
+    let mut checks = undone.flat_map(|s| s["checks"].as_array().into_iter().flatten());
+    let is_undone = checks.any(|c| c["id"].as_str().is_some_and(|id| id.ends_with("/undo")));
+    ensure!(is_undone, "{report:#}");
+    Ok(())
+}
+
+#[test]
+fn the_python_template_of_what_can_be_undone_runs() -> anyhow::Result<()> {
+    what_can_be_undone_runs(Lang::Python)
+}
+
+#[test]
+fn the_javascript_template_of_what_can_be_undone_runs() -> anyhow::Result<()> {
+    what_can_be_undone_runs(Lang::Js)
+}
+
 /// Killed behind the first and behind the second POST of a client that knows no permits: each is
-/// done once, under a key of its own that no rerun changes. Its probe may not post.
+/// done once, under a key of its own that no rerun changes. Its probe may not post. And what it read
+/// from its state is what it reads again, so each call is counted once.
 fn plain_posts_are_effects(lang: Lang) -> anyhow::Result<()> {
     let name = format!("plain_{}", lang.word());
     let (_, file, source) = PLAIN
         .into_iter()
         .find(|(l, _, _)| *l == lang)
         .unwrap_or_default();
-    let made = project::make(lang, "external", &name, &|path, text| match path == file {
-        true => source.replace("{{name}}", &name),
-        false => text.to_owned(),
+    let made = project::make(lang, "external", &name, &|path, text| match path {
+        _ if path == file => source.replace("{{name}}", &name),
+        "stoplog-tool.toml" => text
+            .replace("--world {{class}}", "--world {{class}}-with-state")
+            .replace(
+                "--world-name {{class}}",
+                "--world-name {{class}}-with-state",
+            ),
+        _ => text.to_owned(),
     })?;
     let scene = Scene::new(&[made])?;
-    for (session, stage, posts) in [
-        ("first", "request_sent:after:1", 3),
-        ("second", "request_sent:after:2", 3),
+    for (before, session, stage, posts) in [
+        (0, "first", "request_sent:after:1", 3),
+        (1, "second", "request_sent:after:2", 3),
     ] {
         let done = scene.far.done();
         let arrived = scene.far.posts().len();
@@ -183,6 +214,7 @@ fn plain_posts_are_effects(lang: Lang) -> anyhow::Result<()> {
             "{session}: {keys:?}"
         );
         let told: Vec<Value> = scene.told(session)?;
+        ensure!(told[0]["ok"]["before"] == before, "{told:#?}");
         ensure!(
             told.len() == 1
                 && told[0]["ok"]["ids"]

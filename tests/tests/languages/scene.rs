@@ -50,8 +50,8 @@ impl Scene {
         stoplog_tests::said(command.output()?)
     }
 
-    /// `tool test` with the template's own cases.
-    pub(crate) fn crash_tested(&self, tool: &Made, lang: Lang) -> anyhow::Result<()> {
+    /// `tool test` with the template's own cases; gives its report.
+    pub(crate) fn crash_tested(&self, tool: &Made, lang: Lang) -> anyhow::Result<Value> {
         let cache = self.world.path().join("user-cache");
         let compiled = cache.join("stoplog/compiled");
         fs::create_dir_all(&compiled)?;
@@ -77,7 +77,8 @@ impl Scene {
             tool.name,
             said.json
         );
-        Ok(())
+        tool.keep_compiled(&compiled)?;
+        Ok(said.json)
     }
 
     /// What the model of the next runs decides on: one call a turn.

@@ -35,6 +35,8 @@ fn nobody_comes_in_without_a_key_that_may() -> anyhow::Result<()> {
         ("POST", "/agent/run", json!({"task": "do it"}), "agent"),
         ("GET", "/tools", json!({}), "agent operator approver viewer"),
         ("GET", "/approvals", json!({}), "operator approver viewer"),
+        ("GET", "/traces", json!({}), "operator approver viewer"),
+        ("GET", "/cost", json!({}), "operator approver viewer"),
         ("GET", "/parked", json!({}), "operator approver viewer"),
         ("POST", "/approvals/ap_0/approve", json!({}), "approver"),
         (

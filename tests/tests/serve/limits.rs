@@ -368,6 +368,12 @@ fn people(
         tried.note(op, &decide(&expired, word, note)?)?;
         tried.note(op, &decide(&rejected, word, json!({"by": "me"}))?)?;
     }
+    for (id, path) in [
+        ("listTraces", "/traces?since=soon"),
+        ("cost", "/cost?tenant=initech"),
+    ] {
+        tried.note(id, &service.ask("GET", path, &Say::of(operator))?)?;
+    }
     tried.note(
         "showApproval",
         &service.ask("GET", "/approvals/ap_0", &Say::of(approver))?,

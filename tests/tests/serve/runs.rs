@@ -98,6 +98,56 @@ fn a_clients_trace_goes_on_in_the_run() -> anyhow::Result<()> {
 }
 
 #[test]
+fn questions_are_answered_about_the_caller_s_tenant_alone() -> anyhow::Result<()> {
+    let world = world(&["keyed"])?;
+    world.script(&[&[("keyed", "x")]])?;
+    let service = Service::start(&world)?;
+    let keys = |tenant: &str| -> anyhow::Result<(String, String)> {
+        let agent = world.key(tenant, "agent", "bot")?;
+        Ok((agent, world.key(tenant, "viewer", "wall")?))
+    };
+    let (acme, viewer) = keys("acme")?;
+    let (initech, stranger) = keys("initech")?;
+    ensure!(run(&service, &acme, "do it", &[])?.status == 200);
+    ensure!(run(&service, &initech, "do it", &[])?.status == 200);
+    ensure!(run(&service, &initech, "do it again", &[])?.status == 200);
+    let rows = |key: &str, path: &str| -> Option<Vec<Value>> {
+        let heard = service.ask("GET", path, &Say::of(key)).ok()?;
+        heard.json()["rows"].as_array().cloned()
+    };
+    for (key, tenant, runs) in [(&viewer, "acme", 1), (&stranger, "initech", 2)] {
+        let listed = wait_for("the spans", || {
+            let listed = rows(key, "/traces?since=1h")?;
+            let ended = listed.iter().filter(|r| r["status"] == "success").count();
+            (ended == runs).then_some(listed)
+        })?;
+        ensure!(
+            listed.iter().all(|r| r["tenant_id"] == tenant),
+            "{listed:?}"
+        );
+        // Two turns at a thousandth of a dollar each, and one that answers for nothing.
+        let paid = rows(key, "/cost?by=tenant&since=1h").context("rows")?;
+        ensure!(
+            paid.len() == 1 && paid[0]["tenant_id"] == tenant,
+            "{paid:?}"
+        );
+        let grouped = rows(key, "/traces?tool=keyed&group_by=tenant,status").context("rows")?;
+        ensure!(
+            grouped.len() == 1 && grouped[0]["tenant_id"] == tenant,
+            "{grouped:?}"
+        );
+        let one = rows(key, "/traces?kind=llm_call&limit=1").context("rows")?;
+        ensure!(one.len() == 1, "{one:?}");
+    }
+    let other = service.ask("GET", "/traces?tenant=initech", &Say::of(&viewer))?;
+    ensure!(
+        (other.status, other.reason()) == (400, "question_invalid".into()),
+        "{other:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_run_under_way_is_told_so_and_goes_on_without_its_client() -> anyhow::Result<()> {
     let world = world(&["keyed"])?;
     world.script(&[&[("keyed", "x")]])?;

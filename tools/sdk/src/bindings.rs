@@ -27,6 +27,7 @@ pub mod imports {
                 import stoplog:tool/context@0.1.0;
                 import stoplog:tool/effects@0.1.0;
                 import wasi:http/outgoing-handler@0.2.12;
+                import wasi:keyvalue/store@0.2.0-draft;
             }
         ",
         world: "imports",
@@ -38,6 +39,8 @@ pub mod imports {
 pub use imports::stoplog::tool::{context, effects, types};
 pub use imports::wasi::http as wasi_http;
 pub use imports::wasi::io as wasi_io;
+#[cfg(target_family = "wasm")]
+pub use imports::wasi::keyvalue::store as keyvalue;
 
 /// A module for each interface that a tool may export.
 macro_rules! exports {

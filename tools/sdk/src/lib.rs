@@ -111,6 +111,10 @@
 //! happened; [`http::Response::success`] maps statuses; [`ToolError`] has a constructor for each
 //! kind: `ToolError::not_found("no order 4711").hint("ask for the order number")`.
 //!
+//! # State
+//!
+//! From class 1 up a tool may keep values between its calls, for each tenant apart: see [`state`].
+//!
 //! # Outside a component
 //!
 //! The crate compiles for the host as well, so a tool's logic can have unit tests. [`context`]
@@ -128,6 +132,7 @@ mod effect;
 mod error;
 pub mod http;
 mod schema;
+pub mod state;
 #[cfg(test)]
 mod tests;
 
@@ -141,6 +146,7 @@ pub use stoplog_sdk_macros::{choice, input, output, part, tool, wire};
 pub mod prelude {
     pub use crate::context::{self, Level};
     pub use crate::http::{self, Request, Response};
+    pub use crate::state;
     pub use crate::{Aftermath, EffectError, ErrorCode, Finding, Permit, ToolError};
     pub use crate::{Value, json};
     pub use crate::{choice, input, output, part, tool, wire};

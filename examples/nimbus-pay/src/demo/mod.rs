@@ -8,6 +8,7 @@
 mod folder;
 mod process;
 mod query;
+mod service;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::{TOOLS, tool_file};
 use folder::Folder;
 use process::{Backend, Host, wait_for};
 use query::{Intent, Journal, Run};
+pub use service::serve;
 
 /// The host did what it was told.
 const EXIT_DONE: i32 = 0;

@@ -231,17 +231,20 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// The host's command line, for what is not printed.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("host").arg("--config").arg(&self.config);
+        command
+    }
+
     /// Prints and starts a command.
     pub(super) fn start(&self, args: &[&str]) -> anyhow::Result<Running> {
         let line: Vec<_> = args.iter().map(|arg| quoted(arg)).collect();
         let what = format!("host {}", line.join(" "));
         say(&format!("\n$ {what}"))?;
-        let mut command = Command::new(&self.program);
-        command
-            .arg("host")
-            .arg("--config")
-            .arg(&self.config)
-            .args(args);
+        let mut command = self.command();
+        command.args(args);
         Running::start(command, &what, self.folder, "last-command")
     }
 }

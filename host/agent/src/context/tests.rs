@@ -65,6 +65,7 @@ fn observed(iteration: u32, ordinal: u32, output: Value) -> Event {
         log: String::new(),
         annotations: vec![],
         spans: vec![],
+        state: Vec::new(),
     })
 }
 

@@ -83,6 +83,7 @@ fn seen(iteration: u32, ordinal: u32) -> Event {
         log: String::new(),
         annotations: vec![],
         spans: vec![],
+        state: Vec::new(),
     })
 }
 

@@ -5,13 +5,19 @@
 //! guessed, and the work for a place is the value's length at most.
 
 use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
 /// A value to look for.
 pub(crate) struct Written {
-    chars: Vec<Char>,
+    chars: Vec<Arc<Char>>,
     /// Which bytes it may begin with, whichever way it is written.
     starts: [bool; 256],
 }
+
+/// The characters that nearly every value is made of, with their forms: a request looks for some
+/// hundred of them.
+static ASCII: LazyLock<Vec<Arc<Char>>> =
+    LazyLock::new(|| (0..128u8).map(|b| Arc::new(Char::new(b.into()))).collect());
 
 /// A character, and how it may be written.
 struct Char {
@@ -21,7 +27,7 @@ struct Char {
 impl Written {
     /// The value is not empty.
     pub(crate) fn new(value: &str) -> Written {
-        let chars: Vec<Char> = value.chars().map(Char::new).collect();
+        let chars: Vec<Arc<Char>> = value.chars().map(Char::known).collect();
         let mut starts = [false; 256];
         for form in chars.iter().take(1).flat_map(|first| &first.forms) {
             starts[usize::from(form[0])] = true;
@@ -63,6 +69,13 @@ impl Written {
 }
 
 impl Char {
+    fn known(c: char) -> Arc<Char> {
+        match ASCII.get(c as usize) {
+            Some(known) => known.clone(),
+            None => Arc::new(Char::new(c)),
+        }
+    }
+
     fn new(c: char) -> Char {
         let mut bytes = [0; 4];
         let plain = c.encode_utf8(&mut bytes).as_bytes().to_vec();

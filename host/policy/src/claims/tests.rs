@@ -195,6 +195,7 @@ fn what_counts_as_done() {
         log: String::new(),
         annotations: vec![],
         spans: vec![],
+        state: vec![],
     };
     let ok = || CallResult::Ok(json!({}));
     let error = |aftermath| {

@@ -6,6 +6,7 @@ use stoplog_model::contract::Contract;
 use stoplog_model::effect::{Request, Response};
 use stoplog_model::event::*;
 use stoplog_model::outcome::{Disposition, Finding};
+use stoplog_model::state::{self, StateRead, StateSeen, StateWrite};
 use stoplog_model::turn::{FailedAttempt, FailureClass, FinishReason};
 use stoplog_model::{
     ApprovalId, Call, Reason, SessionId, Tenant, ToolName, ToolSpan, TraceId, UsdMicros,
@@ -144,6 +145,7 @@ fn events() -> Vec<Event> {
             latency_ms: 1,
             annotations: vec![(planted(), planted())],
         }],
+        state: kept(),
     };
     vec![
         Event::SessionStarted(started()),
@@ -241,6 +243,15 @@ fn events() -> Vec<Event> {
         Event::Undone(Undone {
             position: at,
             note: planted(),
+            state: kept(),
+        }),
+        Event::StateRead(StateRead {
+            position: at,
+            index: 0,
+            seen: StateSeen::Value {
+                key: planted(),
+                value: kept()[0].value.clone(),
+            },
         }),
         Event::Observed(observed),
         Event::Parked(Parked {
@@ -262,6 +273,14 @@ fn events() -> Vec<Event> {
             message: planted(),
         }),
     ]
+}
+
+/// What a tool keeps is as personal as what it says.
+fn kept() -> Vec<StateWrite> {
+    vec![StateWrite {
+        key: PLANTED.to_owned(),
+        value: Some(state::Value(PLANTED.into())),
+    }]
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stoplog_journal::{ActKeyRow, Batch, Head, Link, OpenIntentRow, Row, chain, codec};
 use stoplog_model::Session;
 
-use super::Flaw;
+use super::{Flaw, Written};
 
 /// A session as its events say it.
 pub struct Walk {
@@ -21,6 +21,8 @@ pub struct Walk {
     pub open: BTreeMap<(u32, u32, String), OpenIntentRow>,
     /// Claims of acts, by scope and key.
     pub claims: BTreeMap<(String, String), ActKeyRow>,
+    /// What its calls wrote into the state of tools, in order.
+    pub written: Vec<Written>,
 }
 
 impl Walk {
@@ -31,6 +33,7 @@ impl Walk {
 
     /// What a commit with this event does to the small tables.
     fn take(&mut self, batch: Batch) {
+        self.written.extend(Written::of(&batch));
         for open in batch.opened {
             let place = (open.iteration, open.ordinal, open.label.clone());
             self.open.insert(place, open);
@@ -80,6 +83,7 @@ pub fn walk(name: &str, rows: &[Row], has_chain: bool) -> Result<Option<Walk>, F
                     at_ms: row.at_ms,
                     open: BTreeMap::new(),
                     claims: BTreeMap::new(),
+                    written: Vec::new(),
                 });
                 None
             }

@@ -38,6 +38,7 @@ fn the_class_is_the_export() {
 fn power_by_class() {
     let http = "wasi:http/outgoing-handler@0.2.12";
     let effects = "stoplog:tool/effects@0.1.0";
+    let state = "wasi:keyvalue/store@0.2.0-draft";
     for class in Class::ALL {
         let exports = [ABOUT, &export_of(class)];
         let with_http = check(&[http], &exports);
@@ -46,6 +47,15 @@ fn power_by_class() {
             assert_eq!(with_http.expect("it loads").floor, Class::ReadOnly);
         } else {
             refused(with_http, Reason::ToolImportRefused, &[http, "class pure"]);
+        }
+        let with_state = check(&[state], &exports);
+        match class {
+            Class::Pure => refused(
+                with_state,
+                Reason::ToolImportRefused,
+                &[state, "class pure", "depend on another"],
+            ),
+            _ => assert_eq!(with_state.expect("it loads").floor, Class::ReadOnly),
         }
         if class.writes() {
             assert_eq!(with_effects.expect("it loads").floor, Class::Reversible);
@@ -66,6 +76,7 @@ fn imports_are_classified_in_their_order() {
             "stoplog:tool/context@0.1.0",
             "wasi:cli/environment@0.2.6",
             "wasi:http/types@0.2.12",
+            "wasi:keyvalue/store@0.2.0-draft",
         ],
         &[ABOUT, &export_of(Class::ReadOnly)],
     )
@@ -73,14 +84,23 @@ fn imports_are_classified_in_their_order() {
     let kinds: Vec<ImportKind> = inspection.imports.iter().map(|i| i.kind).collect();
     assert_eq!(
         kinds,
-        [ImportKind::Contract, ImportKind::Inert, ImportKind::Power]
+        [
+            ImportKind::Contract,
+            ImportKind::Inert,
+            ImportKind::Power,
+            ImportKind::State
+        ]
     );
+    assert!(inspection.keeps_state());
 }
 
 #[test]
 fn what_is_unknown_is_refused_by_name() {
     for unknown in [
         "wasi:keyvalue/store@0.2.0",
+        "wasi:keyvalue/store@0.2.0-draft2",
+        "wasi:keyvalue/atomics@0.2.0-draft",
+        "wasi:keyvalue/batch@0.2.0-draft",
         "acme:secret/door@1.0.0",
         "wasi:http/incoming-handler@0.2.12",
         "wasi:cli/run@0.2.12",

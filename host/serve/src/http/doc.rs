@@ -27,6 +27,7 @@ pub(super) struct Route {
 pub(super) enum Param {
     Path(&'static str),
     Query(&'static str),
+    Word(&'static str),
     IdempotencyKey,
     Prefer,
     LastEventId,
@@ -41,6 +42,8 @@ pub(super) enum Answers {
     Waits,
     Run,
     Stream,
+    Text,
+    Rows,
     Any,
 }
 
@@ -109,6 +112,7 @@ fn operation(route: &Route) -> Value {
     for (status, answer) in &route.answers {
         let (media, schema) = match answer {
             Answers::Stream => ("text/event-stream", json!({"type": "string"})),
+            Answers::Text => ("text/plain", json!({"type": "string"})),
             Answers::Any => ("application/json", json!(true)),
             other => ("application/json", reference(name_of(*other))),
         };
@@ -159,7 +163,8 @@ fn name_of(answer: Answers) -> &'static str {
         Answers::Called => "Called",
         Answers::Waits => "Waits",
         Answers::Run => "Run",
-        Answers::Stream | Answers::Any => "",
+        Answers::Rows => "Rows",
+        Answers::Stream | Answers::Text | Answers::Any => "",
     }
 }
 
@@ -170,8 +175,9 @@ fn words_of(answer: Answers) -> &'static str {
         Answers::Called => "What the tool gave, and how that came about.",
         Answers::Waits => "A person has to decide; the same request goes through afterwards.",
         Answers::Run => "How far the session is.",
+        Answers::Rows => "A row for each span or group.",
         Answers::Stream => "Events, each with its place in the journal.",
-        Answers::Any => "As the summary says.",
+        Answers::Text | Answers::Any => "As the summary says.",
     }
 }
 
@@ -186,6 +192,9 @@ fn parameter(param: &Param) -> Value {
         }
         Param::Query(name) => {
             json!({"name": name, "in": "query", "required": false, "schema": {"type": "boolean"}})
+        }
+        Param::Word(name) => {
+            json!({"name": name, "in": "query", "required": false, "schema": {"type": "string"}})
         }
         Param::IdempotencyKey => header(
             "Idempotency-Key",
@@ -255,6 +264,13 @@ fn schemas() -> Value {
                 "message": {"type": ["string", "null"]}, "trace_id": {"type": ["string", "null"]},
                 "iterations": {"type": "integer"}, "cost_usd": text,
                 "approval": {"type": ["string", "null"]}, "events": text,
+            },
+        },
+        "Rows": {
+            "type": "object", "required": ["rows"],
+            "properties": {
+                "rows": {"type": "array", "items": {"type": "object"}},
+                "has_more": {"type": "boolean", "description": "There are more rows than were asked for."},
             },
         },
         "Decision": {

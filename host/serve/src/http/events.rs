@@ -32,7 +32,7 @@ use super::runs::session_id;
 use crate::caller::Caller;
 use crate::limits::{STREAM_KEEP_ALIVE, STREAM_LOOK_EVERY};
 use crate::problem::Problem;
-use crate::seam::{Found, Heard, Progress};
+use crate::seam::{Found, Heard, Progress, StreamEnd};
 
 /// One event to send.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +75,7 @@ pub(super) async fn stream(
         look_at: Instant::now(),
         due: VecDeque::new(),
         over: false,
+        end: StreamEnd::Left,
     };
     follower.take(&found);
     let events = stream::unfold(follower, |mut follower| async move {
@@ -96,6 +97,8 @@ impl Told {
 }
 
 /// A client that follows a session.
+///
+/// Dropped before its end by who serves it: the client is gone.
 struct Follower {
     app: App,
     caller: Caller,
@@ -112,6 +115,7 @@ struct Follower {
     look_at: Instant,
     due: VecDeque<Told>,
     over: bool,
+    end: StreamEnd,
 }
 
 /// One attempt of a turn, as far as it was heard.
@@ -169,18 +173,29 @@ impl Follower {
                 return Some(told);
             }
             if self.over {
+                self.end = StreamEnd::Whole;
                 return None;
             }
-            let end = self.app.end.clone();
-            match end.run_until_cancelled(self.wake()).await? {
-                Wake::Look => {
-                    let found = self.app.host.find(&self.caller, &self.id).await.ok()?;
-                    self.take(&found);
-                    self.look_at = Instant::now() + STREAM_LOOK_EVERY;
-                }
-                Wake::Heard(heard) => self.due.extend(self.spoken.hear(heard, self.turns)),
+            if self.look().await.is_none() {
+                self.end = StreamEnd::Cut;
+                return None;
             }
         }
+    }
+
+    /// Waits for what comes next, and takes it; none when the session cannot be read, or the service
+    /// ends.
+    async fn look(&mut self) -> Option<()> {
+        let end = self.app.end.clone();
+        match end.run_until_cancelled(self.wake()).await? {
+            Wake::Look => {
+                let found = self.app.host.find(&self.caller, &self.id).await.ok()?;
+                self.take(&found);
+                self.look_at = Instant::now() + STREAM_LOOK_EVERY;
+            }
+            Wake::Heard(heard) => self.due.extend(self.spoken.hear(heard, self.turns)),
+        }
+        Some(())
     }
 
     async fn wake(&mut self) -> Wake {
@@ -214,6 +229,12 @@ impl Follower {
                 seq: None,
             });
         }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.app.host.streamed(self.end);
     }
 }
 

@@ -9,6 +9,7 @@ mod doc;
 mod events;
 mod guard;
 mod health;
+mod measure;
 mod people;
 mod runs;
 
@@ -45,6 +46,17 @@ pub enum Auth {
     Off,
 }
 
+/// Where the golden signals are, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// For who has a key of the role `monitor`.
+    Keyed,
+    /// For whoever reaches the address.
+    Open,
+    /// Not at this listener.
+    Elsewhere,
+}
+
 /// What the service is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -59,6 +71,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether clients may speak MCP at `/mcp`.
     pub mcp: bool,
+    /// Who may read `/metrics`.
+    pub metrics: Measured,
 }
 
 /// What every handler sees.
@@ -84,16 +98,34 @@ impl App {
                 origins: Vec::new(),
                 limits,
                 mcp: true,
+                metrics: Measured::Elsewhere,
             }),
             end,
         }
     }
 }
 
+/// A listener for the golden signals alone.
+#[derive(Debug)]
+pub struct Aside<L> {
+    /// It.
+    pub listener: L,
+    /// Who may read them there.
+    pub metrics: Measured,
+    /// Names that the `Host` header may have there; none for any: a scraper finds its targets by
+    /// address. Who asks for no key on a loopback address needs some.
+    pub hosts: Vec<String>,
+}
+
 /// Serves until `end`, and then until what is under way has been answered: no connection is accepted,
 /// streams end, and the rest is waited for. Dropping the future drops the connections.
-pub async fn serve<L>(listener: L, host: Arc<dyn Host>, settings: Settings, end: CancellationToken)
-where
+pub async fn serve<L>(
+    listener: L,
+    aside: Option<Aside<L>>,
+    host: Arc<dyn Host>,
+    settings: Settings,
+    end: CancellationToken,
+) where
     L: axum::serve::Listener,
     L::Io: Unpin,
 {
@@ -104,8 +136,49 @@ where
         settings: Arc::new(settings),
         end: end.clone(),
     };
-    listen::run(listener, router(app), &limits, end).await;
+    let beside = async {
+        if let Some(aside) = aside {
+            let (listener, routes) = alone(&app, aside);
+            listen::run(listener, routes, &limits, end.clone()).await;
+        }
+    };
+    let doors = listen::run(listener, router(app.clone()), &limits, end.clone());
+    tokio::join!(doors, beside);
 }
+
+/// `/metrics`, and nothing else.
+fn alone<L>(app: &App, aside: Aside<L>) -> (L, Router) {
+    let settings = Settings {
+        hosts: aside.hosts,
+        metrics: aside.metrics,
+        ..(*app.settings).clone()
+    };
+    let app = App {
+        settings: Arc::new(settings),
+        ..app.clone()
+    };
+    let handler = get(measure::metrics);
+    let mut routes = match app.settings.metrics {
+        Measured::Open => Router::new().route(METRICS, handler),
+        Measured::Keyed | Measured::Elsewhere => {
+            let state = (app.clone(), Right::Measure);
+            let known = middleware::from_fn_with_state(state, guard::known);
+            Router::new().route(METRICS, handler.layer(known))
+        }
+    };
+    routes = routes.fallback(nowhere);
+    if !app.settings.hosts.is_empty() {
+        let addressed = middleware::from_fn_with_state(app.clone(), guard::addressed);
+        routes = routes.layer(addressed);
+    }
+    (
+        aside.listener,
+        routes.with_state(app).layer(guard::panics()),
+    )
+}
+
+/// Where the golden signals are.
+const METRICS: &str = "/metrics";
 
 /// The OpenAPI document, as `/openapi.json` serves it.
 pub fn openapi() -> Value {
@@ -117,7 +190,12 @@ fn router(app: App) -> Router {
     let mut guarded = Router::new();
     for route in routes() {
         let axum_path = route.path;
-        match route.right {
+        let right = match (route.path, app.settings.metrics) {
+            (METRICS, Measured::Elsewhere) => continue,
+            (METRICS, Measured::Open) => None,
+            _ => route.right,
+        };
+        match right {
             None => open = open.route(axum_path, route.handler),
             Some(right) => {
                 let layer = middleware::from_fn_with_state((app.clone(), right), guard::known);
@@ -135,8 +213,12 @@ fn router(app: App) -> Router {
     all.fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app.clone())
-        .layer(middleware::from_fn_with_state(app, guard::addressed))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            guard::addressed,
+        ))
         .layer(guard::panics())
+        .layer(middleware::from_fn_with_state(app, measure::measured))
 }
 
 async fn nowhere(uri: http::Uri) -> Problem {
@@ -208,6 +290,16 @@ fn service_routes() -> Vec<Route> {
         )
         .answers(&[(200, Answers::Any)]),
         route(
+            METRICS,
+            get(measure::metrics),
+            Some(Right::Measure),
+            (
+                "metrics",
+                "The golden signals of all tenants, in Prometheus' text format.",
+            ),
+        )
+        .answers(&[(200, Answers::Text)]),
+        route(
             "/tools",
             get(calls::list),
             Some(Right::Follow),
@@ -238,12 +330,48 @@ fn work_routes() -> Vec<Route> {
             .params(&[Param::Path("id"), Param::LastEventId])
             .answers(&[(200, Answers::Stream)])
             .problems(&[RequestInvalid, SessionNotFound]),
+        route("/traces", get(runs::traces), Some(Right::Look), ("listTraces", "Spans, one by one or in groups. The words of the query are those of `stoplog traces`, but for the tenant, which is the caller's."))
+            .params(&TRACES)
+            .answers(&[(200, Answers::Rows)])
+            .problems(&[QuestionInvalid]),
+        route("/cost", get(runs::cost), Some(Right::Look), ("cost", "What was paid. The words of the query are those of `stoplog cost`, but for the tenant, which is the caller's."))
+            .params(&COST)
+            .answers(&[(200, Answers::Rows)])
+            .problems(&[QuestionInvalid]),
         route("/traces/{what}", get(runs::trace), Some(Right::Follow), ("showTrace", "The spans of a session, or of one trace, redacted."))
             .params(&[Param::Path("what")])
             .answers(&[(200, Answers::Any)])
             .problems(&[SessionNotFound]),
     ]
 }
+
+/// Words of a question about spans; several values of one are joined by commas.
+const TRACES: [Param; 15] = [
+    Param::Word("since"),
+    Param::Word("until"),
+    Param::Word("kind"),
+    Param::Word("user"),
+    Param::Word("feature"),
+    Param::Word("session"),
+    Param::Word("tool"),
+    Param::Word("status"),
+    Param::Word("reason"),
+    Param::Word("disposition"),
+    Param::Word("model_version"),
+    Param::Word("prompt_version_hash"),
+    Param::Word("group_by"),
+    Param::Word("sort_by"),
+    Param::Word("limit"),
+];
+
+/// Words of a question about money.
+const COST: [Param; 5] = [
+    Param::Word("by"),
+    Param::Word("since"),
+    Param::Word("until"),
+    Param::Word("feature"),
+    Param::Word("user"),
+];
 
 fn people_routes() -> Vec<Route> {
     use Reason::*;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::{Extension, Json};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,7 +20,7 @@ use super::{App, body};
 use crate::caller::Caller;
 use crate::limits::STREAM_LOOK_EVERY;
 use crate::problem::Problem;
-use crate::seam::{Found, Progress, Refusal, RunAsk};
+use crate::seam::{Found, Progress, Question, Refusal, RunAsk};
 
 /// What a client that repeats a run under way is told to wait, milliseconds.
 const UNDER_WAY_RETRY_MS: u64 = 1000;
@@ -131,6 +131,22 @@ pub(super) async fn trace(
 ) -> Result<Json<Value>, Problem> {
     let spans = app.host.trace(&caller, &what).await?;
     Ok(Json(json!({"spans": spans})))
+}
+
+pub(super) async fn traces(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Query(words): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(app.host.ask(&caller, Question::Traces, &words).await?))
+}
+
+pub(super) async fn cost(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Query(words): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(app.host.ask(&caller, Question::Cost, &words).await?))
 }
 
 /// The id of a session. A text that is none is that of no session.

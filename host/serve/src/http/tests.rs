@@ -1,11 +1,12 @@
 //! A host that panics and one that is slow: faults that no real one shows on demand.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::Value;
+use stoplog_admission::Load;
 use stoplog_model::{ApprovalId, Class, SessionId};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -14,13 +15,15 @@ use tower::ServiceExt;
 use super::*;
 use crate::caller::Caller;
 use crate::seam::{
-    Admitted, Answer, Ask, Condition, Decision, Found, Heard, Refusal, RunAsk, Settle, Tool,
+    Admitted, Answer, Answered, Ask, Condition, Decision, Found, Heard, Question, Refusal, RunAsk,
+    Settle, StreamEnd, Tool,
 };
 
 /// Panics wherever it is asked.
 struct Panics {
     tools: Vec<Tool>,
     commits: broadcast::Sender<SessionId>,
+    answered: Arc<Mutex<Vec<(String, u16)>>>,
 }
 
 #[async_trait]
@@ -58,12 +61,28 @@ impl Host for Panics {
     async fn trace(&self, _: &Caller, _: &str) -> Result<Vec<Value>, Refusal> {
         panic!("trace")
     }
+    async fn ask(&self, _: &Caller, _: Question, _: &[(String, String)]) -> Result<Value, Refusal> {
+        panic!("ask")
+    }
     async fn ready(&self) -> Vec<Condition> {
         panic!("ready")
+    }
+    fn answered(&self, answered: &Answered<'_>) {
+        let told = (answered.route.to_owned(), answered.status);
+        self.answered.lock().expect("no panic").push(told);
+    }
+    fn streamed(&self, _: StreamEnd) {}
+    async fn metrics(&self, _: &Load) -> Result<String, Refusal> {
+        panic!("metrics")
     }
 }
 
 fn app() -> Router {
+    counted(&Arc::default())
+}
+
+/// The same, with what it is told of answers.
+fn counted(answered: &Arc<Mutex<Vec<(String, u16)>>>) -> Router {
     let host = Panics {
         tools: vec![Tool {
             name: "t".into(),
@@ -71,6 +90,7 @@ fn app() -> Router {
             definition: Value::Null,
         }],
         commits: broadcast::channel(1).0,
+        answered: answered.clone(),
     };
     let mut app = App::alone(Arc::new(host), CancellationToken::new());
     app.settings = Arc::new(Settings {
@@ -111,6 +131,31 @@ async fn a_panic_is_an_answer_and_the_next_request_is_served() {
         let (status, _) = ask(&app, "GET", "/health", "").await;
         assert_eq!(status, StatusCode::OK);
     }
+}
+
+#[tokio::test]
+async fn every_answer_is_told_by_its_route_and_never_by_what_was_asked_for() {
+    let answered = Arc::default();
+    let app = counted(&answered);
+    for (method, path) in [
+        ("GET", "/health"),
+        ("GET", "/agent/runs/a-secret-of-the-caller"),
+        ("GET", "/nothing/of/ours"),
+        ("DELETE", "/health"),
+    ] {
+        ask(&app, method, path, "").await;
+    }
+    let told = answered.lock().expect("no panic").clone();
+    let expected = [
+        ("/health", 200),
+        ("/agent/runs/{id}", 500),
+        ("", 404),
+        ("/health", 405),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(route, status)| (route.to_owned(), status))
+    );
 }
 
 /// Every reference of the document leads to a shape, and every operation has a name of its own.

@@ -18,6 +18,16 @@ pub(crate) struct Serve {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct Health {
+    /// Whether it takes work, and not only whether it lives.
+    #[arg(long)]
+    pub(crate) ready: bool,
+    /// Where it listens; wins over [serve] listen.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Option<SocketAddr>,
+}
+
+#[derive(Debug, ClapArgs)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Mcp {
     #[command(subcommand)]
@@ -107,4 +117,6 @@ pub(crate) enum Role {
     Approver,
     /// Look.
     Viewer,
+    /// Read /metrics, which is of all tenants, and nothing else.
+    Monitor,
 }

@@ -52,7 +52,7 @@ pub(super) async fn traces(context: &Context) -> Result<Arc<TraceDb>, CliError> 
 }
 
 /// The times of a question, milliseconds since the Unix epoch.
-pub(super) fn window(
+pub(crate) fn window(
     since: Option<Moment>,
     until: Option<Moment>,
     now_ms: u64,
@@ -72,7 +72,7 @@ pub(super) fn window(
 }
 
 /// Adds a condition, if there are values.
-pub(super) fn among<T: ToString>(filter: &mut Filter, dimension: Dimension, values: &[T]) {
+pub(crate) fn among<T: ToString>(filter: &mut Filter, dimension: Dimension, values: &[T]) {
     if !values.is_empty() {
         let cells = values.iter().map(|v| Cell::from(v.to_string())).collect();
         filter.among.push((dimension, cells));
@@ -80,7 +80,7 @@ pub(super) fn among<T: ToString>(filter: &mut Filter, dimension: Dimension, valu
 }
 
 /// The command line as a filter.
-pub(super) fn filter(which: &Which, now_ms: u64) -> Result<Filter, CliError> {
+pub(crate) fn filter(which: &Which, now_ms: u64) -> Result<Filter, CliError> {
     let (since_ms, until_ms) = window(which.since, which.until, now_ms)?;
     let mut filter = Filter {
         since_ms,

@@ -86,7 +86,16 @@ fn toolchain() -> Finding {
 
 async fn look(config: &Config, findings: &mut Vec<Finding>) {
     findings.push(good(format!("configuration: {}", config.path.display())));
-    match host::egress(config).and_then(|egress| host::model(config, &egress, None).map(|_| ())) {
+    let is_scripted = matches!(config.model, ModelConfig::Scripted { script: None });
+    let model = host::egress(config).and_then(|egress| match is_scripted {
+        true => Ok(()),
+        false => host::model(config, &egress, None).map(|_| ()),
+    });
+    match model {
+        Ok(()) if is_scripted => findings.push(good(
+            "model and secrets: scripted, with a script for each run (`stoplog run --script FILE`); \
+             `stoplog tool run` needs none",
+        )),
         Ok(()) => findings.extend(models(config)),
         Err(error) => findings.push(bad("model and secrets", &error)),
     }

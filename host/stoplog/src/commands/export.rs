@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use stoplog_journal::{Part, Store, StoreError, chain};
+use stoplog_journal::{Part, StoreError, chain, read_one};
 use stoplog_model::Reason;
 use stoplog_model::port::Clock;
 use stoplog_query::export;
@@ -19,7 +19,7 @@ use crate::output;
 pub(super) async fn run(context: &Context, args: Export) -> Result<Exit, CliError> {
     let id = &args.session;
     let store = host::look(&context.data_dir()?)?;
-    let reading = store.read(id, Part::Whole).await?;
+    let reading = read_one(&*store, id, Part::Whole).await?;
     // A file that stands for itself must not be made of what does not.
     chain::check(id.as_str(), &reading)?;
     let listed = reading.row.ok_or_else(|| {

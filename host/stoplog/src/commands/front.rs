@@ -91,6 +91,8 @@ fn plan(config: &Config, journal: &Journal) -> Result<Plan, CliError> {
         system_prompt: config.system_prompt.clone(),
         max_iterations: config.max_iterations,
         runs: limits.at_work + limits.waiting,
+        runs_at_work: config.serve.runs_at_work,
+        metrics: config.metrics.clone(),
         model: match &config.model {
             ModelConfig::Scripted { .. } => "scripted".to_owned(),
             ModelConfig::Chain(chain) => {

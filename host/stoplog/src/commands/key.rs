@@ -78,6 +78,7 @@ fn to_role(role: Role) -> stoplog_serve::Role {
         Role::Operator => stoplog_serve::Role::Operator,
         Role::Approver => stoplog_serve::Role::Approver,
         Role::Viewer => stoplog_serve::Role::Viewer,
+        Role::Monitor => stoplog_serve::Role::Monitor,
     }
 }
 

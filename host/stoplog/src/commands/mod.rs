@@ -1,12 +1,13 @@
 //! One file a command.
 
 mod approvals;
-mod ask;
+pub(crate) mod ask;
 mod cost;
 mod doctor;
 mod eval;
 mod export;
 pub(crate) mod front;
+mod health;
 mod incident;
 mod key;
 mod manual;
@@ -19,9 +20,10 @@ mod run_report;
 mod serve;
 mod sessions;
 mod sql;
+mod state;
 mod tool;
 mod trace;
-mod traces;
+pub(crate) mod traces;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -128,6 +130,7 @@ pub(crate) async fn run(
             None => resume_all::run(&context, resume).await,
         },
         Command::Serve(serve) => serve::run(&context, serve).await,
+        Command::Health(health) => health::run(&context, health).await,
         Command::Mcp(mcp) => mcp::run(&context, mcp).await,
         Command::Key(key) => key::run(&context, key),
         Command::Sessions(sessions) => sessions::run(&context, sessions).await,
@@ -140,6 +143,7 @@ pub(crate) async fn run(
         Command::Cost(cost) => cost::run(&context, cost).await,
         Command::Eval(eval) => eval::run(&context, eval).await,
         Command::Incident(incident) => incident::run(&context, incident).await,
+        Command::State(state) => state::run(&context, state).await,
         Command::Verify(verify) => verify::run(&context, verify).await,
         Command::Export(export) => export::run(&context, export).await,
         Command::Prune(prune) => prune::run(&context, prune).await,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};
-use stoplog_journal::{Store, Which};
+use stoplog_journal::{SessionRow, Store, Which};
 use stoplog_model::event::RunOutcome;
 use stoplog_model::session::Status;
 use stoplog_model::{Reason, SessionId};
@@ -11,7 +11,7 @@ use stoplog_model::{Reason, SessionId};
 use super::{Context, run_report};
 use crate::args;
 use crate::error::{CliError, Exit};
-use crate::host::{Came, Crew, Host, Journal, Left, Told, Voice, Work};
+use crate::host::{Came, Crew, Host, Journal, Left, Told, Voice};
 use crate::output;
 
 /// Goes on with all of them.
@@ -26,10 +26,8 @@ pub(super) async fn run(context: &Context, args: args::Resume) -> Result<Exit, C
     let host = Host::new(journal, config, voice, watch, shutdown)?;
     let mut crew = Crew::new(host, usize::from(args.concurrency));
     loop {
-        while crew.has_room()
-            && let Some(id) = waiting.pop_front()
-        {
-            crew.begin(Work::GoOn(id));
+        for came in crew.go_on(&mut waiting).await {
+            tally.came(came);
         }
         match crew.next().await {
             Some(came) => tally.came(came),
@@ -55,18 +53,15 @@ pub(super) async fn run(context: &Context, args: args::Resume) -> Result<Exit, C
 
 /// The sessions that can go on by themselves, the one that waits longest first: their run died,
 /// was shut down, was never begun, or a person has decided what it waited for.
-async fn able_to_go_on(store: &dyn Store) -> Result<VecDeque<SessionId>, CliError> {
+async fn able_to_go_on(store: &dyn Store) -> Result<VecDeque<SessionRow>, CliError> {
     let rows = store.sessions(Which::Unfinished).await?;
-    let active = rows
-        .into_iter()
-        .rev()
-        .filter(|row| row.head.status == Status::Active.as_str());
-    active
-        .map(|row| {
-            SessionId::new(row.session)
-                .map_err(|e| CliError::new(Reason::JournalCorrupt, e.to_string()))
-        })
-        .collect()
+    let is_active = |row: &SessionRow| row.head.status == Status::Active.as_str();
+    let active: VecDeque<SessionRow> = rows.into_iter().rev().filter(is_active).collect();
+    for row in &active {
+        SessionId::new(row.session.as_str())
+            .map_err(|e| CliError::new(Reason::JournalCorrupt, e.to_string()))?;
+    }
+    Ok(active)
 }
 
 /// What became of them, counted and told as they end.

@@ -1,15 +1,15 @@
 //! `serve`: HTTP and MCP on one address.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::json;
 use stoplog_model::Reason;
-use stoplog_serve::{Auth, KeyRing, Settings};
+use stoplog_serve::{Aside, Auth, KeyRing, Measured, Settings};
 use tokio::net::TcpListener;
 
 use super::{Context, front};
 use crate::args;
-use crate::config::{Asked, Config};
+use crate::config::{Asked, Config, Metrics};
 use crate::error::{CliError, Exit};
 use crate::host::Voice;
 use crate::output;
@@ -18,16 +18,19 @@ pub(super) async fn run(context: &Context, args: args::Serve) -> Result<Exit, Cl
     let config = context.config()?;
     let listen = args.listen.unwrap_or(config.serve.listen);
     let settings = settings(&config, listen)?;
-    let listener = TcpListener::bind(listen).await.map_err(|e| {
-        let message = format!("{listen}: {e}");
-        CliError::new(Reason::ListenFailed, message)
-    })?;
-    let address = listener.local_addr();
-    let address = address.map_err(|e| CliError::internal(e.to_string()))?;
+    let (listener, address) = bound(listen).await?;
+    let (aside, metrics) = match config.metrics.listen {
+        None => (None, None),
+        Some(listen) => {
+            let (listener, address) = bound(listen).await?;
+            let aside = aside(&config.metrics, listener, address);
+            (Some(aside), Some(address))
+        }
+    };
     let (end, as_json) = (context.shutdown.clone(), context.json);
     let open: front::Open = Box::new(move |host| {
-        tell(as_json, address);
-        tokio::spawn(stoplog_serve::serve(listener, host, settings, end))
+        tell(as_json, address, metrics);
+        tokio::spawn(stoplog_serve::serve(listener, aside, host, settings, end))
     });
     front::run(
         context,
@@ -38,11 +41,56 @@ pub(super) async fn run(context: &Context, args: args::Serve) -> Result<Exit, Cl
     .await
 }
 
+/// A listener, and where it is.
+async fn bound(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
+    let failed = |e: std::io::Error| {
+        let message = format!("{listen}: {e}");
+        CliError::new(Reason::ListenFailed, message)
+    };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// The golden signals at an address of their own. On this machine without a key they answer to its
+/// names alone: a page of somebody else could ask otherwise.
+fn aside(metrics: &Metrics, listener: TcpListener, at: SocketAddr) -> Aside<TcpListener> {
+    let (measured, hosts) = match metrics.auth {
+        Asked::Keys => (Measured::Keyed, Vec::new()),
+        Asked::Nothing if at.ip().is_loopback() => (Measured::Open, names_of(at.ip())),
+        Asked::Nothing => (Measured::Open, Vec::new()),
+    };
+    Aside {
+        listener,
+        metrics: measured,
+        hosts,
+    }
+}
+
+/// Names by which an address of this machine is asked.
+fn names_of(ip: IpAddr) -> Vec<String> {
+    let own = match ip.is_ipv6() {
+        true => format!("[{ip}]"),
+        false => ip.to_string(),
+    };
+    let mut names = vec![own];
+    if ip.is_loopback() || ip.is_unspecified() {
+        names.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
+    }
+    names
+}
+
 /// The first line that is printed: whoever reads it may ask.
-fn tell(as_json: bool, address: SocketAddr) {
-    match as_json {
-        true => output::json_line(&json!({"listening": address})),
-        false => output::line(format!("listening  http://{address}")),
+fn tell(as_json: bool, address: SocketAddr, metrics: Option<SocketAddr>) {
+    match (as_json, metrics) {
+        (true, None) => output::json_line(&json!({"listening": address})),
+        (true, Some(at)) => output::json_line(&json!({"listening": address, "metrics": at})),
+        (false, _) => {
+            output::line(format!("listening  http://{address}"));
+            if let Some(at) = metrics {
+                output::line(format!("metrics    http://{at}/metrics"));
+            }
+        }
     }
 }
 
@@ -61,20 +109,24 @@ fn settings(config: &Config, listen: SocketAddr) -> Result<Settings, CliError> {
             return Err(CliError::new(Reason::ConfigInvalid, message));
         }
     };
+    let metrics = match (config.metrics.listen, config.metrics.auth) {
+        (Some(_), _) => Measured::Elsewhere,
+        (None, Asked::Keys) => Measured::Keyed,
+        (None, Asked::Nothing) if listen.ip().is_loopback() => Measured::Open,
+        (None, Asked::Nothing) => {
+            let message =
+                format!("{listen} is no loopback address, and [metrics] asks for no key there");
+            return Err(CliError::new(Reason::ConfigInvalid, message));
+        }
+    };
     let mut hosts = service.hosts.clone();
-    let ip = listen.ip();
-    hosts.push(match ip.is_ipv6() {
-        true => format!("[{ip}]"),
-        false => ip.to_string(),
-    });
-    if ip.is_loopback() {
-        hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
-    }
+    hosts.extend(names_of(listen.ip()));
     Ok(Settings {
         auth,
         hosts,
         origins: service.origins.clone(),
         limits: service.limits.clone(),
         mcp: service.mcp,
+        metrics,
     })
 }

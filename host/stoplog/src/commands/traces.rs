@@ -3,8 +3,9 @@
 
 use serde_json::json;
 use stoplog_model::port::Clock;
-use stoplog_query::question::{self, SortBy};
-use stoplog_telemetry::TraceStore;
+use stoplog_query::question::{self, Filter, SortBy};
+use stoplog_query::table::Column;
+use stoplog_telemetry::{Statement, TraceStore};
 
 use super::{Context, ask};
 use crate::args::{self, Listed, Traces, TracesCommand};
@@ -24,11 +25,7 @@ async fn listed(context: &Context, asked: &Listed) -> Result<Exit, CliError> {
     let mut filter = ask::filter(&asked.which, SystemClock.now_ms())?;
     filter.kind = asked.kind.map(|k| k.0);
     let by: Vec<_> = asked.group_by.iter().map(|g| g.0).collect();
-    let sort_by = asked.sort_by.map(sort_by);
-    let question = match by.as_slice() {
-        [] => question::list(&filter, sort_by.unwrap_or(SortBy::Start), asked.limit)?,
-        by => question::groups(&filter, by, sort_by.unwrap_or(SortBy::Count), asked.limit)?,
-    };
+    let question = question(&filter, asked)?;
     if asked.as_sql {
         output::line(filled_in(&question.0));
         return Ok(Exit::Ok);
@@ -45,6 +42,19 @@ async fn listed(context: &Context, asked: &Listed) -> Result<Exit, CliError> {
         output::note(format!("{n} row(s) are shown, and there are more: --limit"));
     }
     Ok(Exit::Ok)
+}
+
+/// What to ask, and the columns of the answer, which has one row more than the limit where there are more.
+pub(crate) fn question(
+    filter: &Filter,
+    asked: &Listed,
+) -> Result<(Statement, Vec<Column>), CliError> {
+    let by: Vec<_> = asked.group_by.iter().map(|g| g.0).collect();
+    let sort_by = asked.sort_by.map(sort_by);
+    Ok(match by.as_slice() {
+        [] => question::list(filter, sort_by.unwrap_or(SortBy::Start), asked.limit)?,
+        by => question::groups(filter, by, sort_by.unwrap_or(SortBy::Count), asked.limit)?,
+    })
 }
 
 fn sort_by(word: args::SortBy) -> SortBy {

@@ -1,8 +1,9 @@
 //! `verify`: whether the journal, an exported file or a folder of evidence is what was written. Looks only: no lock is
 //! taken and nothing changes, beside a running host too.
 //!
-//! Sessions are taken one at a time, so memory does not grow with the journal. The first flaw of
-//! each broken session is told, and the others are looked at all the same.
+//! Sessions are taken one at a time, so memory does not grow with the journal, but for a line for each
+//! key that tools keep. The first flaw of each broken session is told, and the others are looked at
+//! all the same.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use stoplog_journal::Dossier;
 use stoplog_model::Reason;
 use stoplog_query::export;
-use stoplog_query::verify::{self, Flaw, Sound};
+use stoplog_query::verify::{self, Bounds, Flaw, Sound, StateFold};
 use stoplog_store::SqliteStore;
 
 use super::{Context, incident};
@@ -42,7 +43,7 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
                 let message = format!("there is no session {id}");
                 return Err(CliError::new(Reason::SessionNotFound, message));
             }
-            told.session(id.as_str(), &dossier);
+            told.session(id.as_str(), &dossier, None);
         }
         None => everything(&store, &mut told).await,
     }
@@ -50,7 +51,7 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
 }
 
 async fn everything(store: &SqliteStore, told: &mut Findings) {
-    if let Err(e) = sessions(store, told).await {
+    if let Err(e) = sessions_and_state(store, told).await {
         told.problem(e.message);
     }
     if let Err(e) = kept_keys(store, told).await {
@@ -62,13 +63,48 @@ async fn everything(store: &SqliteStore, told: &mut Findings) {
     }
 }
 
-async fn sessions(store: &SqliteStore, told: &mut Findings) -> Result<(), CliError> {
+async fn sessions_and_state(store: &SqliteStore, told: &mut Findings) -> Result<(), CliError> {
+    let (until, floor) = store.places().await?;
+    let mut fold = StateFold::new(Bounds { until, floor });
+    sessions(store, told, &mut fold).await?;
+    let broken = !told.flaws.is_empty();
+    let mut after = (String::new(), String::new(), String::new());
+    loop {
+        let entries = store
+            .state_entries((&after.0, &after.1, &after.2), PAGE)
+            .await?;
+        fold.raise_floor(store.places().await?.1);
+        for entry in &entries {
+            told.kept += 1;
+            // What a broken session wrote is not in the fold.
+            if let Some(problem) = fold.compare(entry).filter(|_| !broken) {
+                told.problem(problem);
+            }
+        }
+        match entries.into_iter().next_back() {
+            Some(last) => after = (last.tenant, last.tool, last.key),
+            None => break,
+        }
+    }
+    if !broken {
+        let (last, floor) = store.places().await?;
+        fold.raise_floor(floor);
+        fold.missing(last).into_iter().for_each(|p| told.problem(p));
+    }
+    Ok(())
+}
+
+async fn sessions(
+    store: &SqliteStore,
+    told: &mut Findings,
+    fold: &mut StateFold,
+) -> Result<(), CliError> {
     let mut after = String::new();
     loop {
         let names = store.session_names(&after, PAGE).await?;
         for name in &names {
             // Nothing is left of a session that was pruned since: that is sound.
-            told.session(name, &store.dossier(name).await?);
+            told.session(name, &store.dossier(name).await?, Some(&mut *fold));
         }
         match names.into_iter().next_back() {
             Some(last) => after = last,
@@ -101,12 +137,14 @@ struct Findings {
     has_chain: bool,
     sessions: u64,
     sound: Sound,
+    /// Keys that tools keep.
+    kept: u64,
     flaws: Vec<Flaw>,
     problems: Vec<String>,
 }
 
 impl Findings {
-    fn session(&mut self, name: &str, dossier: &Dossier) {
+    fn session(&mut self, name: &str, dossier: &Dossier, fold: Option<&mut StateFold>) {
         self.sessions += u64::from(!dossier.rows.is_empty());
         match verify::session(name, dossier, self.has_chain) {
             Ok(sound) => {
@@ -114,6 +152,9 @@ impl Findings {
                 self.sound.snapshots += sound.snapshots;
                 self.sound.keys += sound.keys;
                 self.sound.last = sound.last;
+                if let Some(fold) = fold {
+                    fold.take(name, sound.written, &dossier.places);
+                }
             }
             Err(flaw) => {
                 if !self.as_json {
@@ -161,8 +202,9 @@ impl Findings {
             );
         }
         output::line(format!(
-            "looked at {} session(s); sound are {} event(s), {} snapshot(s), {} key(s) of acts",
-            self.sessions, self.sound.events, self.sound.snapshots, self.sound.keys
+            "looked at {} session(s); sound are {} event(s), {} snapshot(s), {} key(s) of acts, {} \
+             key(s) of tools",
+            self.sessions, self.sound.events, self.sound.snapshots, self.sound.keys, self.kept
         ));
         if let Some(last) = last {
             output::line(format!("last link {last}"));
@@ -182,6 +224,7 @@ impl Findings {
             "events": self.sound.events,
             "snapshots": self.sound.snapshots,
             "keys": self.sound.keys,
+            "kept": self.kept,
             "last_link": last,
             "broken": flaws,
             "problems": self.problems,

@@ -55,6 +55,12 @@ impl AtWork {
         })
     }
 
+    /// How many somebody has.
+    pub(crate) fn len(&self) -> u32 {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        u32::try_from(sessions.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether somebody has it.
     pub(crate) fn has(&self, session: &SessionId) -> bool {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,14 +5,19 @@
 //! * whoever begins a session is told how it ended, also when its task panicked;
 //! * a crew is closed, never just dropped: see `closing.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use stoplog_journal::SessionRow;
 use stoplog_model::{SessionId, TraceContext};
 use tokio::task::{Id, JoinHandle, JoinSet};
 
 use super::{Front, Host, Ran, Work};
 use crate::error::CliError;
+
+/// Sessions that are taken over in one go at most: enough that a commit and a read are shared by
+/// many, and few enough that the first of them begins soon.
+const TAKEN_AT_ONCE: usize = 64;
 
 /// Sessions at work.
 pub(crate) struct Crew {
@@ -85,7 +90,54 @@ impl Crew {
 
     /// Whether another session may begin.
     pub(crate) fn has_room(&self) -> bool {
-        self.at_work.len() < self.room && !self.host.shutdown.is_cancelled()
+        self.free() > 0
+    }
+
+    /// How many sessions may begin.
+    fn free(&self) -> usize {
+        match self.host.shutdown.is_cancelled() {
+            true => 0,
+            false => self.room.saturating_sub(self.at_work.len()),
+        }
+    }
+
+    /// Takes over as many of the sessions that wait as there is room for, in their order, and puts
+    /// them to work. Those that cannot be taken over come back at once.
+    pub(crate) async fn go_on(&mut self, waiting: &mut VecDeque<SessionRow>) -> Vec<Came> {
+        let mut came = Vec::new();
+        loop {
+            let portion = self.free().min(TAKEN_AT_ONCE).min(waiting.len());
+            if portion == 0 {
+                return came;
+            }
+            let listed: Vec<SessionRow> = waiting.drain(..portion).collect();
+            let (mut listing, mut held) = (Vec::new(), Vec::new());
+            for row in listed {
+                let Ok(session) = SessionId::new(row.session.as_str()) else {
+                    continue;
+                };
+                match self.host.at_work.hold(&session).await {
+                    Ok(one) => {
+                        listing.push(row);
+                        held.push((session, one));
+                    }
+                    Err(error) => came.push(Came {
+                        session,
+                        result: Err(error),
+                    }),
+                }
+            }
+            let taken = self.host.take_over_all(&listing).await;
+            for ((session, held), taken) in held.into_iter().zip(taken) {
+                match taken {
+                    Ok(taken) => self.begin(Work::Taken(session, held, Box::new(taken))),
+                    Err(error) => came.push(Came {
+                        session,
+                        result: Err(error.into()),
+                    }),
+                }
+            }
+        }
     }
 
     /// Puts a session to work.

@@ -9,6 +9,7 @@
 //!   at work beside each other;
 //! * a tenant's caller is answered about that tenant alone: another one's session is not there.
 
+mod asked;
 mod calls;
 mod decide;
 mod lane;
@@ -20,19 +21,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use stoplog_admission::Load;
 use stoplog_journal::{OnCommit, Store};
 use stoplog_model::event::{Pin, SessionStarted};
 use stoplog_model::key::ActKey;
 use stoplog_model::port::Hearing;
 use stoplog_model::{ApprovalId, Digest, Position, Reason, Record, SessionId, Tenant};
 use stoplog_serve::{
-    Admitted, Answer, Ask, Caller, Condition, Decision, Found, Heard, Refusal, RunAsk, Settle, Tool,
+    Admitted, Answer, Answered, Ask, Caller, Condition, Decision, Found, Heard, Question, Refusal,
+    RunAsk, Settle, StreamEnd, Tool,
 };
-use tokio::sync::broadcast;
+use stoplog_store::TraceDb;
+use tokio::sync::{OnceCell, broadcast};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Host;
+use super::measure::Looked;
+use crate::config::Metrics;
 use crate::error::CliError;
 
 pub(crate) use lane::CLIENT_SESSION;
@@ -107,8 +113,12 @@ pub(crate) struct Plan {
     pub(crate) max_iterations: u32,
     /// Runs of a tenant that may be in line or at work.
     pub(crate) runs: usize,
+    /// Runs at work at once, of all tenants.
+    pub(crate) runs_at_work: usize,
     /// What the model is, for `/ready`.
     pub(crate) model: String,
+    /// What the golden signals are measured against.
+    pub(crate) metrics: Metrics,
 }
 
 /// A call of a client without a key, as it would be made again.
@@ -121,8 +131,8 @@ struct Repeat {
 
 /// See the module.
 pub(crate) struct Front {
-    host: Arc<Host>,
-    plan: Plan,
+    pub(super) host: Arc<Host>,
+    pub(super) plan: Plan,
     tools: Vec<Tool>,
     lanes: Lanes,
     line: Line,
@@ -136,6 +146,8 @@ pub(crate) struct Front {
     model_failed_at_ms: Mutex<Option<u64>>,
     /// When the journal was tried last, and why it could not be written.
     written: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
+    pub(super) looked: Looked,
+    traces: OnceCell<TraceDb>,
 }
 
 impl Front {
@@ -157,6 +169,8 @@ impl Front {
             tasks: TaskTracker::new(),
             model_failed_at_ms: Mutex::default(),
             written: tokio::sync::Mutex::default(),
+            looked: Looked::default(),
+            traces: OnceCell::new(),
             plan,
             host,
         })
@@ -204,7 +218,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// An error of the host, as a client is told of it.
-fn refusal(error: CliError) -> Refusal {
+pub(super) fn refusal(error: CliError) -> Refusal {
     match error.reason {
         Some(reason) => Refusal::new(reason, error.message),
         None => Refusal::internal(error.message),
@@ -277,5 +291,40 @@ impl stoplog_serve::Host for Doors {
 
     async fn ready(&self) -> Vec<Condition> {
         self.0.ready().await
+    }
+
+    async fn ask(
+        &self,
+        caller: &Caller,
+        about: Question,
+        words: &[(String, String)],
+    ) -> Result<Value, Refusal> {
+        self.0.ask(caller, about, words).await
+    }
+
+    fn answered(&self, answered: &Answered<'_>) {
+        self.0
+            .host
+            .journal
+            .signals
+            .answered(stoplog_telemetry::Answered {
+                route: answered.route,
+                method: answered.method,
+                status: answered.status,
+                reason: answered.reason,
+                took: answered.took,
+            });
+    }
+
+    fn streamed(&self, end: StreamEnd) {
+        self.0.host.journal.signals.stream_ended(match end {
+            StreamEnd::Whole => "whole",
+            StreamEnd::Left => "left",
+            StreamEnd::Cut => "cut",
+        });
+    }
+
+    async fn metrics(&self, doors: &Load) -> Result<String, Refusal> {
+        self.0.metrics(doors).await
     }
 }

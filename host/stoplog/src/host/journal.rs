@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stoplog_journal::{OnCommit, Opening, SessionJournal};
-use stoplog_model::SessionId;
+use stoplog_journal::{
+    JournalError, OnCommit, Opening, SessionJournal, Store, Which, load, take_over,
+};
 use stoplog_model::port::Watch;
+use stoplog_model::{Record, SessionId};
 use stoplog_store::{DataDir, SqliteStore};
+use stoplog_telemetry::Signals;
 
 use super::edges::{SystemClock, holder};
 use super::front::Commits;
 use super::logging::RunLog;
+use super::measure::{self, Timed};
 use super::projection::Nudge;
 use crate::error::CliError;
 
@@ -24,6 +28,8 @@ pub(crate) struct Journal {
     pub(crate) nudge: Arc<Nudge>,
     /// Tells of steps and runs; none where nobody wants to know.
     pub(crate) log: Option<Arc<RunLog>>,
+    /// Counts what is committed.
+    pub(crate) signals: Arc<Signals>,
 }
 
 impl Journal {
@@ -38,6 +44,8 @@ impl Journal {
     }
 
     fn over(data: DataDir, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
+        let signals = measure::signals()?;
+        let watch = Arc::new(Timed::new(watch, signals.clone()));
         let store = Arc::new(SqliteStore::open_watched(&data.journal(), watch)?);
         Ok(Journal {
             data,
@@ -45,13 +53,17 @@ impl Journal {
             commits: Commits::new(),
             nudge: Arc::default(),
             log: None,
+            signals,
         })
     }
 
     /// What a session is opened with.
     pub(crate) fn opening(&self, watch: Arc<dyn Watch>) -> Opening {
-        let mut listeners: Vec<Arc<dyn OnCommit>> =
-            vec![self.nudge.clone(), Arc::new(self.commits.clone())];
+        let mut listeners: Vec<Arc<dyn OnCommit>> = vec![
+            self.nudge.clone(),
+            self.signals.clone(),
+            Arc::new(self.commits.clone()),
+        ];
         if let Some(log) = &self.log {
             listeners.push(log.clone());
         }
@@ -71,7 +83,28 @@ impl Journal {
         id: &SessionId,
         watch: Arc<dyn Watch>,
     ) -> Result<Arc<SessionJournal>, CliError> {
-        let journal = SessionJournal::open(self.opening(watch), id).await?;
-        Ok(Arc::new(journal))
+        let listed = self.store.sessions(Which::One(id)).await?;
+        let taken = take_over(&self.opening(watch), &listed).await.pop();
+        let taken = taken.unwrap_or(Err(JournalError::NotFound(id.clone())))?;
+        self.prime_all(id, taken.records).await?;
+        Ok(Arc::new(taken.journal))
+    }
+
+    /// What comes behind the records of a session that was taken over is counted. They are given
+    /// back, whole.
+    pub(crate) async fn prime_all(
+        &self,
+        id: &SessionId,
+        records: Option<Vec<Record>>,
+    ) -> Result<Vec<Record>, CliError> {
+        let records = match records {
+            Some(records) => records,
+            // Its snapshot has left some out.
+            None => load(&*self.store, id)
+                .await?
+                .map_or_else(Vec::new, |(records, _)| records),
+        };
+        self.signals.prime(&records);
+        Ok(records)
     }
 }

@@ -23,7 +23,11 @@ use crate::lock::{self, Lock};
 
 /// Components that sessions have pinned, each loaded once for all of them.
 pub(crate) struct Tools {
-    sandbox: Sandbox,
+    pub(super) sandbox: Sandbox,
+    /// The places of calls.
+    pub(super) places: Places,
+    /// How many there are.
+    pub(super) places_limit: u32,
     rules: Arc<ApprovalRules>,
     config: PathBuf,
     /// Class by digest, as the binary has it. Held while a component compiles: nobody waits for
@@ -87,26 +91,36 @@ pub(crate) fn driver(
         Voice::Configured(script) => model(&config, &egress, script)?,
         Voice::Given(model) => model,
     };
-    let access: BTreeMap<String, Access> = reach(&config, &Lock::load(&config.lock)?)?
-        .into_iter()
-        .map(|(tool, grants)| {
-            let grants = grants.into();
-            (tool, Access { grants })
-        })
-        .collect();
+    let access = access(&config, &Lock::load(&config.lock)?)?;
     let rules = Arc::new(config.rules);
     let clock = Arc::new(SystemClock);
     let runner = Arc::new(sandbox.clone());
+    let places_limit = config.calls.places.get();
+    let places = Places::new(config.calls);
     let dispatcher = Dispatcher::new(runner, egress, clock.clone(), rules.clone(), access)
-        .with_places(Places::new(config.calls));
+        .with_places(places.clone());
     let tools = Tools {
         sandbox,
+        places,
+        places_limit,
         rules,
         config: config.path,
         loaded: Mutex::default(),
     };
     let driver = Driver::new(dispatcher, model, clock).with_claims(config.claims);
     Ok((driver, tools))
+}
+
+/// What each tool is let do: what it may reach, and whether it may keep state.
+fn access(config: &Config, lock: &Lock) -> Result<BTreeMap<String, Access>, CliError> {
+    let mut all: BTreeMap<String, Access> = BTreeMap::new();
+    for (tool, grants) in reach(config, lock)? {
+        all.entry(tool).or_default().grants = grants.into();
+    }
+    for tool in lock.tools.iter().filter(|t| t.state) {
+        all.entry(tool.name.clone()).or_default().state = true;
+    }
+    Ok(all)
 }
 
 /// What each tool may reach: the lock says where to, the configuration may say how.
@@ -120,10 +134,41 @@ pub(crate) fn reach(
     })
 }
 
-/// A sandbox with its cache in the data directory.
-pub(crate) fn sandbox(data: &DataDir) -> Result<Sandbox, CliError> {
+/// Where this user's compiled code is kept, so that the commands of an author compile a component once:
+/// one in Python takes half a minute.
+pub(crate) fn users_cache() -> Option<PathBuf> {
+    let of_user = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(of_user.join("stoplog/compiled"))
+}
+
+/// A sandbox for the commands of authors. A cache that cannot be had costs time, nothing else.
+pub(crate) fn authors_sandbox() -> Result<Sandbox, CliError> {
+    let kept = SandboxSettings {
+        cache_dir: users_cache(),
+        also: None,
+    };
+    Sandbox::new(kept)
+        .or_else(|_| Sandbox::new(SandboxSettings::default()))
+        .map_err(|e| CliError::internal(e.to_string()))
+}
+
+/// A sandbox with its cache in the data directory, for a tool that is added: it takes over what the
+/// commands of its author have compiled.
+pub(crate) fn adding_sandbox(data: &DataDir) -> Result<Sandbox, CliError> {
     Sandbox::new(SandboxSettings {
         cache_dir: Some(data.cache()),
+        also: users_cache(),
+    })
+    .map_err(|e| CliError::internal(e.to_string()))
+}
+
+/// A sandbox with its cache in the data directory.
+fn sandbox(data: &DataDir) -> Result<Sandbox, CliError> {
+    Sandbox::new(SandboxSettings {
+        cache_dir: Some(data.cache()),
+        also: None,
     })
     .map_err(|e| CliError::internal(e.to_string()))
 }

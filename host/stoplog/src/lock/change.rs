@@ -26,6 +26,7 @@ pub(crate) fn changes(old: &Side<'_>, new: &Side<'_>) -> Vec<String> {
     lines.word("contract", a.contract.short(), b.contract.short());
     lines.list("asks for", &a.egress, &b.egress);
     lines.list("secrets", &a.secrets, &b.secrets);
+    lines.word("keeps state", yes_no(a.state), yes_no(b.state));
     if let (Some(a), Some(b)) = (old.contract, new.contract) {
         contract(&mut lines, a, b);
     }
@@ -97,6 +98,13 @@ fn shown(lines: &mut Lines, a: &Shown, b: &Shown) {
         if let Some(before) = a.get(field).filter(|before| *before != word) {
             lines.push("shown", format!("{field}: {before} -> {word}"));
         }
+    }
+}
+
+fn yes_no(yes: bool) -> &'static str {
+    match yes {
+        true => "yes",
+        false => "no",
     }
 }
 

@@ -36,7 +36,15 @@ fn contract_of(described: Described) -> Contract {
 }
 
 fn locked(contract: &Contract, bytes: &[u8], grants: &[&str]) -> Locked {
-    let mut locked = Locked::new(Digest::of(bytes), Class::Irreversible, contract);
+    let component = Inspection {
+        digest: Digest::of(bytes),
+        class: Class::Irreversible,
+        floor: Class::Pure,
+        imports: Vec::new(),
+        other_exports: Vec::new(),
+        size_bytes: bytes.len(),
+    };
+    let mut locked = Locked::new(&component, contract);
     locked.grants = grants.iter().map(|g| g.parse().expect("a grant")).collect();
     locked
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stoplog_dispatch::StateRecord;
 use stoplog_egress::{Egress, Grant, Vetted};
 use stoplog_model::class::is_safe_method;
 use stoplog_model::effect::{EffectError, Request, Response};
@@ -12,6 +13,7 @@ use stoplog_model::event::Pin;
 use stoplog_model::key::{CallKey, effect_key};
 use stoplog_model::port::{CallInfo, Entry, Gate, Job, Ran, Runner};
 use stoplog_model::session::CallState;
+use stoplog_model::state::{StateGot, StateOp, StateRefused};
 use stoplog_model::{Digest, Position, Reason};
 
 use super::trial;
@@ -58,8 +60,10 @@ pub(super) async fn run(
     Ok(runner.run(job, gate).await)
 }
 
-/// Looks, and changes nothing: the rights of `probe` and `preview`.
+/// Looks, and changes nothing: the rights of `probe` and `preview`. It finds nothing in the tool's
+/// state: what a call in doubt has written is not kept yet.
 pub(super) struct Looking {
+    pub(super) state: StateRecord,
     pub(super) egress: Egress,
     pub(super) grants: Vec<Grant>,
     pub(super) secrets: Vec<String>,
@@ -104,11 +108,17 @@ impl Gate for Looking {
             false => Err(no_permit()),
         }
     }
+
+    async fn state(&self, op: StateOp) -> Result<StateGot, StateRefused> {
+        let got = self.state.perform(op).await;
+        got.unwrap_or_else(|strayed| Err(StateRefused::Stopped(strayed)))
+    }
 }
 
 /// Answers from the record of a call. What it does not hold is written down, and refused.
 pub(super) struct Record {
     looking: Looking,
+    state: StateRecord,
     header_key: String,
     may_write: bool,
     left: Mutex<Left>,
@@ -154,6 +164,7 @@ impl Record {
             .map(|read| (read.fingerprint.clone(), read.response.clone()));
         Record {
             looking,
+            state: StateRecord::of(call, FIRST),
             header_key,
             may_write,
             left: Mutex::new(Left {
@@ -259,6 +270,20 @@ impl Gate for Record {
         match self.read(&request) {
             Some(recorded) => recorded,
             None => self.looking.look(request).await,
+        }
+    }
+
+    async fn state(&self, op: StateOp) -> Result<StateGot, StateRefused> {
+        match self.state.perform(op).await {
+            Ok(got) => got,
+            Err(seen) => {
+                let strayed = Strayed {
+                    expected: "the looks at its state of the first run".into(),
+                    seen: seen.clone(),
+                };
+                self.left().strayed.get_or_insert(strayed);
+                Err(StateRefused::Stopped(seen))
+            }
         }
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use stoplog_dispatch::StateRecord;
 use stoplog_model::event::{CallResult, Observed, Pin};
 use stoplog_model::port::{Moment, Runner, Stage, Unwatched, Watch};
 use stoplog_model::session::CallState;
 
-use super::again::Looking;
+use super::again::{FIRST, Looking};
 use super::case::Case;
 use super::far::{FarSide, Happened, Script, World};
 use super::trap::Recorder;
@@ -128,6 +129,7 @@ impl Bench {
     pub(super) fn looking(&self, world: &World) -> Result<Looking, CliError> {
         let contract = &self.pin.contract;
         Ok(Looking {
+            state: StateRecord::empty(contract.name.as_str(), FIRST),
             egress: trial::egress(contract, world.address)?,
             grants: trial::grants(contract)?,
             secrets: contract.secrets.clone(),

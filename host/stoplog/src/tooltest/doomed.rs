@@ -104,6 +104,7 @@ pub(crate) async fn main() -> Result<(), CliError> {
     let doom: Doom = serde_json::from_slice(&text).map_err(failed)?;
     let sandbox = Sandbox::new(Settings {
         cache_dir: Some(doom.trial.cache.clone()),
+        also: None,
     })
     .map_err(failed)?;
     let bytes = std::fs::read(&doom.trial.component).map_err(failed)?;

@@ -76,6 +76,7 @@ pub(crate) async fn run(options: Options) -> Result<Report, CliError> {
     let cache = options.cache.unwrap_or_else(|| dir.path().join("compiled"));
     let sandbox = Sandbox::new(Settings {
         cache_dir: Some(cache.clone()),
+        also: None,
     })
     .map_err(|e| CliError::internal(e.to_string()))?;
     let bytes = bounded::read(&options.component, COMPONENT_BYTES as u64).map_err(|e| {

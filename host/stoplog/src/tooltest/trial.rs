@@ -174,7 +174,12 @@ fn driver(trial: &Trial, runner: Arc<dyn Runner>) -> Result<Driver, CliError> {
     let contract = &trial.pin.contract;
     let name = contract.name.to_string();
     let grants = grants(contract)?.into();
-    let access = BTreeMap::from([(name.clone(), Access { grants })]);
+    // All that it asks for: a component that does not import the state cannot ask for it.
+    let access = Access {
+        grants,
+        state: true,
+    };
+    let access = BTreeMap::from([(name.clone(), access)]);
     let egress = egress(contract, trial.far)?;
     let clock = Arc::new(SystemClock);
     let rules = ApprovalRules::none();

@@ -10,9 +10,9 @@ use stoplog_journal::{Link, StoreError, chain};
 use super::{guard, read, wal};
 
 /// Version of the tables. Format 1 had no chain, no snapshots and no guards; format 2 had indices over
-/// names and keys in the place of numbers and hashes. A host that opens such a file brings it up to
+/// names and keys in the place of numbers and hashes; format 3 kept no state of tools. A host that opens such a file brings it up to
 /// date, in one transaction.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// How long a writer waits for another process's commit, milliseconds. Five seconds: an
 /// operator's command holds the lock for one commit.
@@ -28,6 +28,7 @@ const CHECKPOINT_PAGES: u32 = 4096;
 
 const SCHEMA: &str = include_str!("schema.sql");
 const SCHEMA_3: &str = include_str!("format-3.sql");
+const SCHEMA_4: &str = include_str!("format-4.sql");
 
 /// Opens the file for writing, after a look into its log: makes it if need be, sets what makes it
 /// durable, reads that back.
@@ -93,12 +94,16 @@ fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
     if there.is_none() {
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(SCHEMA_3)?;
+        connection.execute_batch(SCHEMA_4)?;
         guard::begin(connection)?;
     } else {
         match stored_format(connection)?.as_str() {
             "1" => upgrade(connection, 1)?,
             "2" => upgrade(connection, 2)?,
             _ => {}
+        }
+        if matches!(stored_format(connection)?.as_str(), "3") {
+            connection.execute_batch(SCHEMA_4)?;
         }
     }
     connection.execute_batch("COMMIT")
@@ -237,7 +242,8 @@ pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
     match check_format(connection)? {
         // Compared when the file is brought up to date.
         1 | 2 => Ok(()),
-        _ => guard::check(connection),
+        3 => guard::check(connection),
+        _ => guard::check(connection).and_then(|()| guard::check_state(connection)),
     }
 }
 

@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use rusqlite::{Connection, params};
-use stoplog_journal::{ActKeyRow, Dossier, Pruned, Retention, StoreError};
+use stoplog_journal::{ActKeyRow, Dossier, Pruned, Retention, StateEntry, StoreError};
 use stoplog_model::Digest;
 
-use super::{SqliteStore, connection, guard, prune, read, wal};
+use super::{SqliteStore, connection, feed, guard, prune, read, state, wal};
 
 /// Problems of one kind that are told at most: behind them there is no news.
 const TOLD: u32 = 20;
@@ -107,6 +107,27 @@ impl SqliteStore {
             .await
     }
 
+    /// What tools keep, behind a place in the order of tenant, tool and key, so many keys at most.
+    pub async fn state_entries(
+        &self,
+        after: (&str, &str, &str),
+        limit: u32,
+    ) -> Result<Vec<StateEntry>, StoreError> {
+        if self.format < state::FIRST_FORMAT {
+            return Ok(Vec::new());
+        }
+        let after = (after.0.to_owned(), after.1.to_owned(), after.2.to_owned());
+        self.query(move |c| state::entries(c, (&after.0, &after.1, &after.2), limit))
+            .await
+    }
+
+    /// The number of the last event, and up to which one events are missing that may have deleted
+    /// what a tool kept: they are pruned, or it was deleted by hand.
+    pub async fn places(&self) -> Result<(i64, i64), StoreError> {
+        self.query(|c| Ok((feed::highest(c)?, state::floor(c)?)))
+            .await
+    }
+
     /// What pruning by this rule would delete now.
     pub async fn prunable(&self, retention: &Retention) -> Result<Pruned, StoreError> {
         let (retention, format) = (retention.clone(), self.format);
@@ -168,6 +189,10 @@ fn dossier(c: &Connection, format: u32, session: &str) -> Dossier {
         let next = found.rows.last().map_or(0, |r| r.seq) + 1;
         unreadable.push(failed(&format!("event {next}"), e));
     }
+    match state::places(c, format, session) {
+        Ok(places) => found.places = places,
+        Err(e) => unreadable.push(failed("the order of its events", e)),
+    }
     match read::listed(c, format, Some(session), false) {
         Ok(mut rows) => found.listed = rows.pop(),
         Err(e) => unreadable.push(failed("the session's own row", e)),
@@ -214,6 +239,15 @@ fn problems(c: &Connection, path: &Path, format: u32) -> Vec<String> {
         && let Err(e) = guard::check(c)
     {
         found.push(e.to_string());
+    }
+    if format >= state::FIRST_FORMAT {
+        if let Err(e) = guard::check_state(c) {
+            found.push(e.to_string());
+        }
+        match state::damaged(c, TOLD) {
+            Ok(keys) => found.extend(keys.into_iter().map(|k| format!("a damaged value: {k}"))),
+            Err(e) => found.push(format!("what tools keep: {e}")),
+        }
     }
     let snapshots = (
         "a snapshot without a session",

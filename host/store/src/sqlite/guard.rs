@@ -1,17 +1,21 @@
-//! A sum over the rows of `act_keys`, kept in the commit that changes them.
+//! Sums over the rows of `act_keys` and of `tool_state`, kept in the commit that changes them.
 //!
-//! Events are in a chain; the keys of acts are not, and a key that went bad would not be found:
-//! the act would be done again. So the sum of a hash of every row is kept, whatever their order,
-//! and compared when a host starts. It finds accidents; who wants to forge it can.
+//! Events are in a chain; these rows are not. A key of an act that went bad would not be found: the
+//! act would be done again; a key of a tool's state that went bad would be a shorter memory. So the
+//! sum of a hash of every row is kept, whatever their order, and compared when a host starts. It
+//! finds accidents; who wants to forge it can.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use stoplog_journal::{ActKeyRow, ActKeyState, StoreError};
 use stoplog_model::digest::sha256;
 
 use super::connection::read_error;
-use super::read;
+use super::{read, state};
 
-const NAME: &str = "act_keys";
+/// The sum over the keys of acts.
+pub(super) const ACT_KEYS: &str = "act_keys";
+/// The sum over what tools keep.
+pub(super) const STATE: &str = "tool_state";
 
 /// A change of the sum, or the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +30,16 @@ impl Sum {
     /// With one row less.
     pub(super) fn without(self, row: &ActKeyRow) -> Sum {
         Sum(self.0.wrapping_sub(hash(row)))
+    }
+
+    /// With a row more, by its hash.
+    pub(super) fn plus_hash(self, hash: u128) -> Sum {
+        Sum(self.0.wrapping_add(hash))
+    }
+
+    /// With a row less.
+    pub(super) fn minus_hash(self, hash: u128) -> Sum {
+        Sum(self.0.wrapping_sub(hash))
     }
 
     fn plus(self, other: Sum) -> Sum {
@@ -54,38 +68,38 @@ fn hash(row: &ActKeyRow) -> u128 {
     half.try_into().map_or(0, u128::from_le_bytes)
 }
 
-fn stored(c: &Connection) -> rusqlite::Result<Option<Sum>> {
+fn stored(c: &Connection, name: &str) -> rusqlite::Result<Option<Sum>> {
     c.prepare_cached("SELECT value FROM guards WHERE name = ?1")?
-        .query_row([NAME], |r| {
+        .query_row([name], |r| {
             let bytes: [u8; 16] = r.get(0)?;
             Ok(Sum(u128::from_le_bytes(bytes)))
         })
         .optional()
 }
 
-fn store(c: &Connection, sum: Sum) -> rusqlite::Result<()> {
+fn store(c: &Connection, name: &str, sum: Sum) -> rusqlite::Result<()> {
     c.prepare_cached("INSERT OR REPLACE INTO guards (name, value) VALUES (?1, ?2)")?
-        .execute(params![NAME, sum.0.to_le_bytes()])?;
+        .execute(params![name, sum.0.to_le_bytes()])?;
     Ok(())
 }
 
 /// Adds the changes of a transaction.
-pub(super) fn add(c: &Connection, change: Sum) -> rusqlite::Result<()> {
+pub(super) fn add(c: &Connection, name: &str, change: Sum) -> rusqlite::Result<()> {
     if change == Sum::default() {
         return Ok(());
     }
-    let before = stored(c)?.unwrap_or_default();
-    store(c, before.plus(change))
+    let before = stored(c, name)?.unwrap_or_default();
+    store(c, name, before.plus(change))
 }
 
 /// Whether the rows are those of the sum, in the open transaction.
 pub(super) fn holds(c: &Connection) -> rusqlite::Result<bool> {
-    Ok(sum_of_rows(c)? == (stored(c)?.unwrap_or_default(), true))
+    Ok(sum_of_rows(c)? == (stored(c, ACT_KEYS)?.unwrap_or_default(), true))
 }
 
 /// Writes the sum of the rows as they are: for a journal that is older than the sum.
 pub(super) fn begin(c: &Connection) -> rusqlite::Result<()> {
-    store(c, sum_of_rows(c)?.0)
+    store(c, ACT_KEYS, sum_of_rows(c)?.0)
 }
 
 /// Rows that the index over the hash does not lead to: a lookup would miss them.
@@ -128,13 +142,29 @@ pub(super) fn hash_all(c: &Connection) -> rusqlite::Result<()> {
 pub(super) fn check(c: &Connection) -> Result<(), StoreError> {
     let compare = || -> rusqlite::Result<bool> {
         let transaction = c.unchecked_transaction()?;
-        let sum = stored(&transaction)?.unwrap_or_default();
+        let sum = stored(&transaction, ACT_KEYS)?.unwrap_or_default();
         Ok((sum, true) == sum_of_rows(&transaction)? && unreached(&transaction)? == 0)
     };
     match compare() {
         Ok(true) => Ok(()),
         Ok(false) => Err(StoreError::Corrupt(
             "the keys of acts are not those that were written: a row is damaged or lost".into(),
+        )),
+        Err(e) => Err(read_error(e)),
+    }
+}
+
+/// Compares the sum over what tools keep with the rows, in one transaction.
+pub(super) fn check_state(c: &Connection) -> Result<(), StoreError> {
+    let compare = || -> rusqlite::Result<bool> {
+        let transaction = c.unchecked_transaction()?;
+        let sum = stored(&transaction, STATE)?.unwrap_or_default();
+        Ok(sum == state::sum(&transaction)?)
+    };
+    match compare() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StoreError::Corrupt(
+            "what tools keep is not what was written: a row is damaged or lost".into(),
         )),
         Err(e) => Err(read_error(e)),
     }

@@ -156,6 +156,10 @@ fn delete(
         t.put_act_key(&act, session)?;
     }
     let payloads = payloads_of(t, session)?;
+    let last: Option<i64> =
+        t.c.prepare_cached("SELECT max(id) FROM events WHERE session = ?1")?
+            .query_row([session], |r| r.get(0))?;
+    t.note_state_floor(last.unwrap_or(0))?;
     let events =
         t.c.prepare_cached("DELETE FROM events WHERE session = ?1")?
             .execute([session])?;

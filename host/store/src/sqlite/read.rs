@@ -5,6 +5,7 @@ use stoplog_journal::{
     ActKeyRow, ActKeyState, Head, Lease, Link, OpenIntentRow, Part, Reading, Row, SessionRow,
     SnapshotRow,
 };
+use stoplog_model::SessionId;
 use stoplog_model::digest::sha256;
 
 const EVENT: &str = "SELECT e.seq, e.format, e.epoch, e.at_ms, e.kind, e.iteration, e.ordinal,
@@ -14,15 +15,19 @@ const EVENTS_OF: &str = " FROM events e LEFT JOIN payloads p ON p.digest = e.pay
 const EVENTS_OF_NAME: &str = " FROM events e LEFT JOIN payloads p ON p.digest = e.payload
     WHERE e.session_id = ?1 AND ";
 
-/// A session, or a part of it, as of one moment.
-pub(super) fn session(
+/// Sessions, or a part of each, as of one moment.
+pub(super) fn readings(
     c: &Connection,
     format: u32,
-    session: &str,
+    sessions: &[SessionId],
     part: Part,
-) -> rusqlite::Result<Reading> {
+) -> rusqlite::Result<Vec<Reading>> {
     let transaction = c.unchecked_transaction()?;
-    let c = &*transaction;
+    let reading = |id: &SessionId| reading(&transaction, format, id.as_str(), part);
+    sessions.iter().map(reading).collect()
+}
+
+fn reading(c: &Connection, format: u32, session: &str, part: Part) -> rusqlite::Result<Reading> {
     let snapshot = match part {
         Part::Tail if format >= 2 => snapshot(c, session)?,
         _ => None,

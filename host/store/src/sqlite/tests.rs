@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use stoplog_journal::conformance::{batch, chained, row, run_all, run_feed, run_upkeep};
 
-use stoplog_journal::Row;
+use stoplog_journal::{Row, StateRow, read_one};
 
 use super::*;
 
@@ -38,11 +38,13 @@ async fn what_was_written_is_there_after_opening_again() {
         .append(batch("s", lease.epoch, rows.clone()))
         .await
         .expect("append");
-    store.read(&id("s"), Part::Whole).await.expect("a reader");
+    read_one(&store, &id("s"), Part::Whole)
+        .await
+        .expect("a reader");
     drop(store);
     assert!(!dir.path().join("journal.db-wal").exists(), "checkpointed");
     let store = SqliteStore::open(&path).expect("open again");
-    let reading = store.read(&id("s"), Part::Whole).await.expect("read");
+    let reading = read_one(&store, &id("s"), Part::Whole).await.expect("read");
     assert_eq!(reading.rows, rows);
 }
 
@@ -161,7 +163,7 @@ fn put(dir: &Path, to: &Path, flip: Option<(&str, usize, u8)>) {
 /// What a host would believe after this: the session checked against its chain, and the keys.
 async fn believed(to: &Path) -> Result<(Vec<Row>, usize), StoreError> {
     let store = SqliteStore::open(&to.join("journal.db"))?;
-    let reading = store.read(&id("s"), Part::Whole).await?;
+    let reading = read_one(&store, &id("s"), Part::Whole).await?;
     stoplog_journal::chain::check("s", &reading)?;
     let mut keys = 0;
     for n in 1..=6 {
@@ -260,7 +262,10 @@ async fn two_power_cuts_are_no_damage() {
     drop(store);
     let store = SqliteStore::open(&cut.path().join("journal.db"));
     let store = store.expect("the second cut is no damage");
-    let found = store.read(&id("s"), Part::Whole).await.expect("read").rows;
+    let found = read_one(&store, &id("s"), Part::Whole)
+        .await
+        .expect("read")
+        .rows;
     assert_eq!(found, small[..1]);
 }
 
@@ -305,7 +310,7 @@ async fn a_journal_of_format_1_is_read_as_it_is_and_brought_up_to_date() {
     let suresh = id("sess_suresh");
 
     let looked = SqliteStore::open_to_read(&path).expect("look");
-    let before = looked.read(&suresh, Part::Whole).await.expect("read");
+    let before = read_one(&looked, &suresh, Part::Whole).await.expect("read");
     assert_eq!(before.rows.len(), 28);
     assert_eq!(before.row.as_ref().and_then(|r| r.chain), None);
     let loaded = stoplog_journal::load(&looked, &suresh).await.expect("load");
@@ -316,7 +321,7 @@ async fn a_journal_of_format_1_is_read_as_it_is_and_brought_up_to_date() {
     assert_eq!(bytes(&golden), bytes(&path), "a look changes nothing");
 
     let store = SqliteStore::open(&path).expect("open");
-    let after = store.read(&suresh, Part::Whole).await.expect("read");
+    let after = read_one(&store, &suresh, Part::Whole).await.expect("read");
     assert!(stoplog_journal::chain::check("sess_suresh", &after).is_ok());
     assert!(after.row.and_then(|r| r.chain).is_some());
     let bare = |rows: Vec<Row>| -> Vec<Row> {
@@ -337,6 +342,115 @@ async fn a_journal_of_format_1_is_read_as_it_is_and_brought_up_to_date() {
     SqliteStore::open(&path).expect("and it opens again");
 }
 
+/// Made by the host before format 4, of the same demo.
+#[tokio::test]
+async fn a_journal_of_format_3_is_read_as_it_is_and_then_keeps_state() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/format-3.db");
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("journal.db");
+    std::fs::copy(&golden, &path).expect("copy");
+    let suresh = id("sess_suresh");
+
+    let looked = SqliteStore::open_to_read(&path).expect("look");
+    assert_eq!(looked.format(), 3);
+    let before = read_one(&looked, &suresh, Part::Whole).await.expect("read");
+    assert!(stoplog_journal::chain::check("sess_suresh", &before).is_ok());
+    assert_eq!(looked.deep_check().await.expect("check"), [""; 0]);
+    for (ask, seen) in [
+        (
+            StateAsk::Value("k".into()),
+            StateSeen::Value {
+                key: "k".into(),
+                value: None,
+            },
+        ),
+        (StateAsk::Keys, StateSeen::Keys { keys: vec![] }),
+        (StateAsk::Room, StateSeen::Room { keys: 0, bytes: 0 }),
+    ] {
+        assert_eq!(looked.state("acme", "t", &ask).await, Ok(seen));
+    }
+    assert_eq!(looked.state_entries(("", "", ""), 9).await, Ok(vec![]));
+    drop(looked);
+
+    let store = SqliteStore::open(&path).expect("open");
+    assert_eq!(store.format(), FORMAT);
+    let after = read_one(&store, &suresh, Part::Whole).await.expect("read");
+    assert_eq!(after.rows, before.rows, "links included");
+    assert_eq!(store.deep_check().await.expect("check"), [""; 0]);
+    keep_one(&store).await;
+    drop(store);
+    let again = SqliteStore::open(&path).expect("open");
+    assert_eq!(
+        again.state_entries(("", "", ""), 9).await.map(|e| e.len()),
+        Ok(1)
+    );
+}
+
+/// Has a session keep one key.
+async fn keep_one(store: &SqliteStore) {
+    let lease = store
+        .lease(&id("keeps"), "h", 0, 1000, true)
+        .await
+        .expect("lease");
+    let mut keeps = batch(
+        "keeps",
+        lease.epoch,
+        chained("keeps", vec![row(1, lease.epoch, "1")]),
+    );
+    keeps.state = vec![StateRow {
+        tenant: "acme".into(),
+        tool: "t".into(),
+        key: "k".into(),
+        value: Some(b"v".to_vec()),
+        seq: 1,
+        at_ms: 9,
+    }];
+    store.append(keeps).await.expect("append");
+}
+
+/// A row of the state that is changed or lost, and a value that is damaged, are found: the first two
+/// when a host starts, the last when it is read.
+#[tokio::test]
+async fn state_that_is_not_what_was_written_is_an_error() {
+    for (damage, at_start) in [
+        ("DELETE FROM tool_state", true),
+        ("UPDATE tool_state SET key = 'other'", true),
+        ("UPDATE tool_state SET tenant_id = 'initech'", true),
+        ("UPDATE tool_state SET place = place + 1", true),
+        ("UPDATE tool_state SET value = x'00'", false),
+    ] {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("journal.db");
+        let store = SqliteStore::open(&path).expect("open");
+        keep_one(&store).await;
+        assert_eq!(store.deep_check().await.expect("check"), [""; 0]);
+        drop(store);
+        Connection::open(&path)
+            .and_then(|c| c.execute_batch(damage))
+            .expect(damage);
+        let looked = SqliteStore::open_to_read(&path).expect("a look");
+        assert_ne!(
+            looked.deep_check().await.expect("check"),
+            [""; 0],
+            "{damage}"
+        );
+        let ask = StateAsk::Value("k".into());
+        match SqliteStore::open(&path) {
+            Err(error) => assert!(
+                at_start && matches!(error, StoreError::Corrupt(_)),
+                "{damage}"
+            ),
+            Ok(store) => {
+                let read = store.state("acme", "t", &ask).await;
+                assert!(
+                    !at_start && matches!(read, Err(StoreError::Corrupt(_))),
+                    "{damage}"
+                );
+            }
+        }
+    }
+}
+
 /// Made by the host before format 3, of the journal above.
 #[tokio::test]
 async fn a_journal_of_format_2_is_read_as_it_is_and_brought_up_to_date() {
@@ -349,7 +463,7 @@ async fn a_journal_of_format_2_is_read_as_it_is_and_brought_up_to_date() {
 
     let looked = SqliteStore::open_to_read(&path).expect("look");
     assert_eq!(looked.format(), 2);
-    let before = looked.read(&suresh, Part::Whole).await.expect("read");
+    let before = read_one(&looked, &suresh, Part::Whole).await.expect("read");
     assert!(stoplog_journal::chain::check("sess_suresh", &before).is_ok());
     assert_eq!(looked.deep_check().await.expect("check"), [""; 0]);
     let dossier = looked.dossier("sess_suresh").await.expect("a dossier");
@@ -362,7 +476,7 @@ async fn a_journal_of_format_2_is_read_as_it_is_and_brought_up_to_date() {
 
     let store = SqliteStore::open(&path).expect("open");
     assert_eq!(store.format(), FORMAT);
-    let after = store.read(&suresh, Part::Whole).await.expect("read");
+    let after = read_one(&store, &suresh, Part::Whole).await.expect("read");
     assert_eq!(after.rows, before.rows, "links included");
     let found = store.act_key(&claim.scope, key).await.expect("a look");
     assert_eq!(found.as_ref(), Some(&claim));

@@ -15,10 +15,12 @@ use super::guard::{self, Sum};
 use super::read::{self, DONE, IN_FLIGHT};
 use super::{BUSY_GROUP, GATHER, GROUP_COMMIT_MAX, Job, LeaseJob, feed, prune};
 
-/// The open transaction, and what it changes in the guarded table.
+/// The open transaction, and what it changes in the guarded tables.
 pub(super) struct Transaction<'c> {
     pub(super) c: &'c Connection,
     change: Cell<Sum>,
+    /// What it changes in the state of tools.
+    pub(super) state: Cell<Sum>,
     /// The highest number of an event; none until somebody has asked.
     last_event: Cell<Option<i64>>,
 }
@@ -154,6 +156,7 @@ fn commit_group(connection: Connection, group: Vec<Job>, watch: &dyn Watch) -> O
     let transaction = Transaction {
         c: &connection,
         change: Cell::default(),
+        state: Cell::default(),
         last_event: Cell::default(),
     };
     let mut told: Vec<Told> = Vec::with_capacity(group.len());
@@ -172,7 +175,8 @@ fn commit_group(connection: Connection, group: Vec<Job>, watch: &dyn Watch) -> O
         }
     }
     let result = match broken {
-        None => guard::add(&connection, transaction.change.get())
+        None => guard::add(&connection, guard::ACT_KEYS, transaction.change.get())
+            .and_then(|()| guard::add(&connection, guard::STATE, transaction.state.get()))
             .and_then(|()| commit(&connection, watch))
             .map_err(write_error),
         Some(error) => Err(error),
@@ -205,6 +209,7 @@ fn refuse(job: Job, error: &StoreError) {
         Job::Lease(_, reply) => drop(reply.send(Err(error.clone()))),
         Job::Renew(_, _, reply) | Job::Release(_, reply) => drop(reply.send(Err(error.clone()))),
         Job::Prune(_, reply) => drop(reply.send(Err(error.clone()))),
+        Job::Forget(_, reply) => drop(reply.send(Err(error.clone()))),
     }
 }
 
@@ -216,6 +221,11 @@ fn perform(t: &Transaction<'_>, job: Job) -> Result<Option<Told>, (StoreError, T
         Job::Lease(job, reply) => finish(t, reply, |t| lease(t.c, &job)),
         Job::Renew(lease, until_ms, reply) => finish(t, reply, |t| renew(t.c, &lease, until_ms)),
         Job::Release(lease, reply) => finish(t, reply, |t| release(t.c, &lease)),
+        Job::Forget(forget, reply) => finish(t, reply, |t| {
+            let (tenant, tool, key) = &*forget;
+            t.forget_state(tenant, tool, key.as_deref())
+                .map_err(write_error)
+        }),
         Job::Prune(retention, reply) => finish(t, reply, |t| {
             prune::step(t, &retention).map_err(write_error)
         }),
@@ -228,7 +238,7 @@ fn finish<T: 'static>(
     work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
 ) -> Result<Option<Told>, (StoreError, Told)> {
     let c = t.c;
-    let change = t.change.get();
+    let (change, state) = (t.change.get(), t.state.get());
     let savepoint = c.execute_batch("SAVEPOINT job").map_err(write_error);
     match savepoint.and_then(|()| work(t)) {
         Ok(value) => match c.execute_batch("RELEASE job").map_err(write_error) {
@@ -246,6 +256,7 @@ fn finish<T: 'static>(
         {
             Ok(()) => {
                 t.change.set(change);
+                t.state.set(state);
                 let _ = reply.send(Err(refused));
                 Ok(None)
             }
@@ -283,12 +294,14 @@ fn check_epoch(c: &Connection, session: &str, had: u64) -> Result<(i64, u64), St
 fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     let c = t.c;
     let (session, mut last) = check_epoch(c, &batch.session, batch.epoch)?;
+    let mut places = Vec::with_capacity(batch.rows.len());
     for row in &batch.rows {
         if row.seq != last + 1 {
             return Err(StoreError::SeqTaken { last, got: row.seq });
         }
         last = row.seq;
-        insert_row(t, session, &batch.session, row).map_err(write_error)?;
+        let place = insert_row(t, session, &batch.session, row).map_err(write_error)?;
+        places.push((row.seq, place));
     }
     for claim in &batch.claims {
         let taken = read::act_key(c, FORMAT, &claim.scope, &claim.key).map_err(write_error)?;
@@ -299,6 +312,10 @@ fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     let work = || {
         intents(c, batch)?;
         acts(t, session, batch)?;
+        for row in &batch.state {
+            let place = places.iter().find(|(seq, _)| *seq == row.seq);
+            t.put_state(row, &batch.session, place.map_or(0, |(_, place)| *place))?;
+        }
         if let Some(row) = &batch.snapshot {
             snapshot(c, &batch.session, row)?;
         }
@@ -307,8 +324,10 @@ fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     work().map_err(write_error)
 }
 
-fn insert_row(t: &Transaction<'_>, session: i64, name: &str, row: &Row) -> rusqlite::Result<()> {
+/// Gives the number of the event.
+fn insert_row(t: &Transaction<'_>, session: i64, name: &str, row: &Row) -> rusqlite::Result<i64> {
     let c = t.c;
+    let place = t.next_event()?;
     let payload = if row.body.len() > PAYLOAD_APART_BYTES {
         let digest = Digest::of(row.body.as_bytes()).to_string();
         c.prepare_cached("INSERT OR IGNORE INTO payloads (digest, body) VALUES (?1, ?2)")?
@@ -340,9 +359,9 @@ fn insert_row(t: &Transaction<'_>, session: i64, name: &str, row: &Row) -> rusql
         payload,
         row.chain,
         session,
-        t.next_event()?
+        place
     ])?;
-    Ok(())
+    Ok(place)
 }
 
 fn snapshot(c: &Connection, session: &str, row: &SnapshotRow) -> rusqlite::Result<()> {

@@ -38,8 +38,8 @@ const INNER: [&str; 4] = ["meta", "sinks", "broken", "remade"];
 /// Table-valued functions that take a value apart, and read nothing.
 const TABLE_FUNCTIONS: [&str; 2] = ["json_each", "json_tree"];
 
-/// Pages in memory of one question, KiB: 16 MiB. SQLite's sorter takes as much again at most.
-const CACHE_KIB: i64 = 16 * 1024;
+/// Pages in memory of one question, KiB: 8 MiB. Each of SQLite's sorters takes as much again at most.
+const CACHE_KIB: i64 = 8 * 1024;
 
 /// Longest text that a statement may make, 16 MiB: `group_concat` over a million spans is an
 /// accident, and fills the memory.

@@ -1,4 +1,4 @@
--- The trace store, version 2: a projection of the journal. It can be deleted and made again.
+-- The trace store, version 3: a projection of the journal. It can be deleted and made again.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -78,6 +78,9 @@ CREATE INDEX spans_session ON spans (session_id, started_ms);
 CREATE INDEX spans_started ON spans (started_ms);
 CREATE INDEX spans_trace ON spans (trace_id) WHERE kind = 'final_response';
 CREATE INDEX spans_tenant ON spans (tenant_id, kind, started_ms);
+-- The slowest runs of a tenant are found here alone.
+CREATE INDEX spans_runs ON spans (tenant_id, started_ms, latency_ms, trace_id)
+    WHERE kind = 'final_response';
 CREATE INDEX spans_tool ON spans (tool, status, started_ms) WHERE kind = 'tool_call';
 -- The turn that asked for a call, whichever run took it.
 CREATE INDEX spans_turn ON spans (session_id, step_index) WHERE kind = 'llm_call';
@@ -88,4 +91,4 @@ CREATE INDEX spans_model ON spans (started_ms, kind, tenant_id, user_id, feature
     WHERE model_id IS NOT NULL;
 
 INSERT INTO meta (name, value) VALUES
-    ('version', '2'), ('cursor', ''), ('generation', '0'), ('remaking', '0'), ('last_place', '0');
+    ('version', '3'), ('cursor', ''), ('generation', '0'), ('remaking', '0'), ('last_place', '0');

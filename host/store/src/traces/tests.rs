@@ -222,6 +222,7 @@ fn observed(iteration: u32) -> Event {
         log: String::new(),
         annotations: vec![],
         spans: vec![],
+        state: Vec::new(),
     })
 }
 

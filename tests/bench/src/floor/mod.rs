@@ -159,8 +159,8 @@ impl Floor {
     /// One call.
     async fn call(&self, session: &str, name: &str, seq: u64) -> anyhow::Result<()> {
         match self.template.kind {
-            Kind::Pure => {}
-            Kind::Read => {
+            Kind::Pure | Kind::Computes => {}
+            Kind::Read | Kind::Waits => {
                 self.client.look(name).await?;
             }
             Kind::Write => {

@@ -208,6 +208,9 @@ impl Setup {
             sent: inconclusive
                 .map_or(rounds, |d| d.attempt.max(rounds))
                 .into(),
+            answered: disk
+                .main
+                .is_some_and(|d| d.aftermath() == Aftermath::Changed),
             one_of_several: false,
             undone: disk.undo.map_or(0, |d| d.attempt).max(disk.undone).into(),
             finding,

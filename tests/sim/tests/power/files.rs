@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use stoplog_journal::{Part, Store, chain, load};
+use stoplog_journal::{Part, chain, load, read_one};
 use stoplog_store::SqliteStore;
 use stoplog_vfs::{Fault, Faults, Kind, Recording};
 
@@ -22,8 +22,7 @@ fn old_journal(folder: &Path) {
 async fn old_is_whole(folder: &Path) -> Result<(), String> {
     let store = SqliteStore::open(&folder.join("journal.db")).map_err(|e| e.to_string())?;
     let old = id(OLD_SESSION);
-    let reading = store
-        .read(&old, Part::Whole)
+    let reading = read_one(&store, &old, Part::Whole)
         .await
         .map_err(|e| e.to_string())?;
     let is_linked = reading.row.as_ref().is_some_and(|r| r.chain.is_some());

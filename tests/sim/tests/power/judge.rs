@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use stoplog_journal::{ActKeyState, Link, Part, Store, load};
+use stoplog_journal::{ActKeyState, Link, Part, Store, load, read_one};
 use stoplog_model::event::Event;
 use stoplog_model::session::Status;
 use stoplog_model::{Position, Record, Session};
@@ -41,7 +41,7 @@ impl Known {
 pub(crate) async fn links(store: &dyn Store) -> Links {
     let mut all = Links::new();
     for session in SESSIONS {
-        let reading = store.read(&id(session), Part::Whole).await;
+        let reading = read_one(store, &id(session), Part::Whole).await;
         let rows = reading.expect("a reading").rows;
         all.insert(session, rows.iter().map(|r| r.chain).collect());
     }
@@ -82,7 +82,7 @@ async fn one(store: &Arc<dyn Store>, session: &'static str, known: &Known) -> Re
         return Err(format!("{session} has {found} of {acknowledged} events"));
     }
     if let Some(full) = known.links.get(session) {
-        let rows = store.read(&id(session), Part::Whole).await;
+        let rows = read_one(&**store, &id(session), Part::Whole).await;
         let rows = rows.map_err(|e| format!("{session}: {e}"))?.rows;
         let links: Vec<Link> = rows.iter().map(|r| r.chain).collect();
         if !full.starts_with(&links) {

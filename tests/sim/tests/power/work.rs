@@ -360,5 +360,6 @@ fn observed(session: &str, position: Position, answer_bytes: usize) -> Event {
         log: String::new(),
         annotations: vec![],
         spans: vec![],
+        state: Vec::new(),
     })
 }

@@ -49,10 +49,10 @@ pub(super) async fn run(context: &Context, args: Add) -> Result<Exit, CliError> 
         accept(target.component(), inspection.class, args.accept_class)?;
     }
     let data = DataDir::unlocked(&config.data_dir)?;
-    let sandbox = host::sandbox(&data)?;
+    let sandbox = host::adding_sandbox(&data)?;
     let (inspection, contract) = examine(&sandbox, target.component(), &bytes).await?;
     let lock = Lock::load(&config.lock)?;
-    let mut locked = Locked::new(inspection.digest, inspection.class, &contract);
+    let mut locked = Locked::new(&inspection, &contract);
     let old = lock.get(&locked.name).cloned();
     let is_known = old.as_ref().is_some_and(|old| old.is_same_tool(&locked));
     if !is_known {
@@ -245,6 +245,9 @@ impl Plan<'_> {
         ));
         output::line(format!("  asks for   {}", words(&locked.egress)));
         output::line(format!("  secrets    {}", words(&locked.secrets)));
+        if locked.state {
+            output::line("  keeps      state between its calls, for each tenant apart");
+        }
         if let Some(shown) = &locked.disclosure {
             let hidden = [&shown.personal[..], &shown.secret[..]].concat();
             output::line(format!("  hidden     {}", words(&hidden)));
@@ -279,6 +282,7 @@ impl Plan<'_> {
             output::json(&json!({
                 "name": locked.name, "class": locked.class, "component": locked.component,
                 "asks": locked.egress, "granted": granted, "secrets": locked.secrets,
+                "state": locked.state,
                 "wrote_config": self.is_new, "next": next,
             }));
             return;

@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use serde_json::json;
 use stoplog_model::{Digest, Reason};
-use stoplog_sandbox::{Sandbox, Settings};
 
 use super::{Context, examine, project};
 use crate::error::{CliError, Exit};
+use crate::host;
 use crate::output;
 use crate::project::Project;
 
@@ -29,6 +29,8 @@ pub(super) async fn run(context: &Context, path: Option<&Path>) -> Result<Exit, 
         }
     }
     set_up(&project)?;
+    // What an earlier build made is not taken for what this one could not make.
+    let _ = fs::remove_file(&project.component);
     for step in &project.build.steps {
         perform(&project, step)?;
     }
@@ -38,8 +40,7 @@ pub(super) async fn run(context: &Context, path: Option<&Path>) -> Result<Exit, 
         let message = format!("the steps went well, and {file} is not there: {e}");
         CliError::new(Reason::BuildFailed, message)
     })?;
-    let sandbox =
-        Sandbox::new(Settings::default()).map_err(|e| CliError::internal(e.to_string()))?;
+    let sandbox = host::authors_sandbox()?;
     let (inspection, contract) = examine(&sandbox, &project.component, &bytes).await?;
     if contract.name.as_str() != project.name {
         output::note(format!(

@@ -6,18 +6,18 @@ use std::path::Path;
 use serde_json::json;
 use stoplog_model::Contract;
 use stoplog_policy::claims;
-use stoplog_sandbox::{Inspection, Sandbox, Settings, inspect};
+use stoplog_sandbox::{Inspection, inspect};
 
 use super::{Context, Target, at, examine, words};
 use crate::error::{CliError, Exit};
+use crate::host;
 use crate::output;
 
 pub(super) async fn run(context: &Context, path: Option<&Path>) -> Result<Exit, CliError> {
     let target = Target::of(path)?;
     let (file, bytes) = (target.component(), target.read()?);
     inspect(&bytes).map_err(|e| at(file, e.into()))?;
-    let sandbox =
-        Sandbox::new(Settings::default()).map_err(|e| CliError::internal(e.to_string()))?;
+    let sandbox = host::authors_sandbox()?;
     let (inspection, contract) = examine(&sandbox, file, &bytes).await?;
     if context.json {
         let imports: Vec<_> = inspection
@@ -33,6 +33,7 @@ pub(super) async fn run(context: &Context, path: Option<&Path>) -> Result<Exit, 
             "imports": imports, "obligations": inspection.class.obligations(),
             "key": contract.key, "keeps_keys": contract.keeps_keys,
             "egress": contract.egress, "secrets": contract.secrets,
+            "state": inspection.keeps_state(),
             "input_schema": contract.input_schema, "output_schema": contract.output_schema,
         }));
         return Ok(Exit::Ok);
@@ -77,6 +78,9 @@ fn print(inspection: &Inspection, contract: &Contract) {
     }
     output::line(format!("asks for     {}", words(&contract.egress)));
     output::line(format!("secrets      {}", words(&contract.secrets)));
+    if inspection.keeps_state() {
+        output::line("keeps        state between its calls, for each tenant apart");
+    }
     if let Some(phrases) = contract.output_schema.get(claims::KEYWORD) {
         output::line(format!("claims       {phrases}"));
     }

@@ -23,6 +23,22 @@ const RUST_WORDS: &[&str] = &[
     "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
+/// Words that a Python function cannot be named by.
+const PYTHON_WORDS: &[&str] = &[
+    "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif",
+    "else", "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda",
+    "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
+];
+
+/// Whether a tool of this name cannot be written in the language; in JavaScript a name is a text.
+fn is_word_of(lang: &str, name: &str) -> bool {
+    match lang {
+        "rust" => RUST_WORDS.contains(&name),
+        "python" => PYTHON_WORDS.contains(&name),
+        _ => false,
+    }
+}
+
 pub(super) fn run(context: &Context, new: &New) -> Result<Exit, CliError> {
     let (name, lang) = (&new.name, new.lang.as_str());
     let dir = Path::new(name.as_str());
@@ -35,9 +51,11 @@ pub(super) fn run(context: &Context, new: &New) -> Result<Exit, CliError> {
     }
     let class = new.class.map_or("", ProjectClass::as_str);
     let files = templates::project(name, lang, class)?;
-    if lang == "rust" && RUST_WORDS.contains(&name.as_str()) {
-        let message = format!("`{name}` is a word of Rust, and the tool is a function of its name");
-        return Err(CliError::new(Reason::ToolContractInvalid, message));
+    if is_word_of(lang, name.as_str()) {
+        let message = format!(
+            "`{name}` is a word of the language, and a tool in {lang} is a function of its name"
+        );
+        return Err(CliError::new(Reason::ToolNameReserved, message));
     }
     for (path, bytes) in &files {
         let path = dir.join(path);

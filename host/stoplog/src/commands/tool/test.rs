@@ -1,10 +1,11 @@
 //! `tool test`, and the two processes that it starts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Context, Target};
 use crate::args::ToolTest;
 use crate::error::{CliError, Exit};
+use crate::host;
 use crate::output;
 use crate::tooltest::{self, Options};
 
@@ -32,7 +33,7 @@ pub(super) async fn run(context: &Context, args: ToolTest) -> Result<Exit, CliEr
         }
     };
     let report = tooltest::run(Options {
-        cache: cache(),
+        cache: host::users_cache(),
         command: format!("stoplog tool test {file} --cases {}", quoted(&cases)),
         add,
         component,
@@ -59,15 +60,6 @@ fn quoted(path: &Path) -> String {
         true => text,
         false => format!("'{}'", text.replace('\'', "'\\''")),
     }
-}
-
-/// Compiled code is kept for this user, so that the next test begins at once: a tool in Python takes
-/// half a minute to compile.
-fn cache() -> Option<PathBuf> {
-    let of_user = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    Some(of_user.join("stoplog/compiled"))
 }
 
 /// The far side's process.

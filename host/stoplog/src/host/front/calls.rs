@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stoplog_agent::ClientCall;
 use stoplog_dispatch::{Dispatched, Wait};
-use stoplog_journal::{ActKeyRow, ActKeyState, codec, load};
+use stoplog_journal::{ActKeyRow, ActKeyState, codec, load, read_one};
 use stoplog_model::event::Observed;
 use stoplog_model::key::ActKey;
 use stoplog_model::port::Clock;
@@ -144,7 +144,7 @@ impl Front {
             Some(body) => codec::kept_observation(body).map(Some),
             None => {
                 let part = stoplog_journal::Part::Event(row.seq);
-                let reading = self.store().read(session, part).await;
+                let reading = read_one(self.store(), session, part).await;
                 reading.and_then(|reading| codec::observed_at(session, &reading, row.seq))
             }
         };

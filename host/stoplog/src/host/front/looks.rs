@@ -151,7 +151,7 @@ impl Front {
     }
 
     /// The four conditions of being ready (requirement 87a).
-    pub(super) async fn ready(&self) -> Vec<Condition> {
+    pub(in crate::host) async fn ready(&self) -> Vec<Condition> {
         let condition = |name, problem: Option<String>, fine: String| Condition {
             name,
             holds: problem.is_none(),
