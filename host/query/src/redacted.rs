@@ -116,8 +116,6 @@ fn body(event: &Event, session: &Session) -> Value {
             "outcome": e.outcome, "reason": e.reason, "failure": e.failure,
             "answer": (!e.answer.is_empty()).then_some(crate::evals::HIDDEN),
         }),
-        // What nobody has decided on is not shown.
-        _ => json!({}),
     }
 }
 

@@ -22,9 +22,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
-use stoplog_journal::{
-    JournalError, SessionJournal, SessionRow, Store, Taken, Which, load, take_over,
-};
+use stoplog_journal::{JournalError, SessionJournal, SessionRow, Store, Taken, Which, take_over};
 use stoplog_model::event::SessionStarted;
 use stoplog_model::port::Watch;
 use stoplog_model::session::Status;

@@ -37,6 +37,7 @@ fn run() -> Event {
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     })
 }
 

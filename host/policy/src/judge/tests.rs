@@ -156,6 +156,7 @@ fn session_of(tool: &str, class: Class, arguments: &Value, since: Vec<Event>) ->
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     });
     let events = [started, run, turn(tool, arguments)];
     let records = events

@@ -93,6 +93,7 @@ fn observed(iteration: u32, ordinal: u32, at_ms: u64) -> Record {
         log: "PERSONAL".into(),
         annotations: Vec::new(),
         spans: Vec::new(),
+        state: Vec::new(),
     };
     record(at_ms, Event::Observed(observed))
 }

@@ -54,6 +54,7 @@ fn runs() -> Event {
         resumed_from: None,
         at_iteration: 1,
         after_crash: false,
+        remote: None,
     })
 }
 
@@ -106,6 +107,7 @@ fn observed(tool: &str, result: CallResult) -> Event {
         log: String::new(),
         annotations: Vec::new(),
         state: Default::default(),
+        spans: Vec::new(),
     })
 }
 

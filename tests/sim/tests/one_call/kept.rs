@@ -149,6 +149,7 @@ impl Runner for Script {
             result: Ok(result),
             log: String::new(),
             annotations: Vec::new(),
+            spans: Vec::new(),
         }
     }
 }
