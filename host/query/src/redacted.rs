@@ -4,7 +4,7 @@
 //! Invariant: only what is named here is shown. Task, texts of the model, answers, arguments and
 //! results beyond `x-disclosure`, requests and responses, notes of people, messages, log lines and
 //! annotations are not; nor are digests of arguments and links, which a guess can be tried against. A
-//! kind of event that this file does not know is shown by its name alone.
+//! kind of event that this file does not know does not compile.
 
 use serde_json::{Value, json};
 use stoplog_journal::codec;

@@ -393,7 +393,7 @@ async fn questions_go_by_an_index() {
     for (said, index) in [
         (
             list(&tenant, SortBy::Latency, 50).expect("list").0,
-            "INDEX spans_tenant",
+            "COVERING INDEX spans_runs",
         ),
         (
             list(&tool, SortBy::Start, 50).expect("list").0,

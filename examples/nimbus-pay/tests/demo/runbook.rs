@@ -59,6 +59,7 @@ fn situation(page: &str) -> Desk {
         | "bad-model.md"
         | "cost-jumped.md"
         | "disk-full.md"
+        | "alerts.md"
         | "what-did-the-agent-do.md" => Desk::new(),
         "host-died.md" => scene::died(),
         "parked-effects.md" => scene::parked(),
@@ -107,6 +108,7 @@ pages! {
     parked_effects: "parked-effects.md",
     provider_down: "provider-down.md",
     disk_full: "disk-full.md",
+    alerts: "alerts.md",
     bad_model: "bad-model.md",
     cost_jumped: "cost-jumped.md",
     host_died: "host-died.md",

@@ -33,13 +33,9 @@ pub fn list(
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let view = filter.view(kind, &[]);
     // Chosen by little, and looked up when chosen: a row is wide, and most are left out.
-    let name = match kind {
-        Kind::Run => "trace_id",
-        _ => "span_id",
-    };
     said.sql = format!(
-        "SELECT {} FROM {view} WHERE {name} IN \
-         (SELECT {name} FROM {view} WHERE {} ORDER BY {order} LIMIT ?) ORDER BY {order}",
+        "SELECT {} FROM {view} WHERE span_id IN \
+         (SELECT span_id FROM {view} WHERE {} ORDER BY {order} LIMIT ?) ORDER BY {order}",
         names.join(", "),
         said.sql
     );

@@ -309,7 +309,7 @@ fn nothing_personal_is_left_in_any_event() {
         assert!(!is_guessable, "{text}");
         told.insert(record.event.kind().to_owned(), shown);
     }
-    assert_eq!(told.len(), 19, "every kind of event");
+    assert_eq!(told.len(), 20, "every kind of event");
     assert_eq!(
         told["turn_taken"]["calls"][0]["arguments"]["order_id"],
         "448100"

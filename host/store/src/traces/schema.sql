@@ -79,7 +79,7 @@ CREATE INDEX spans_started ON spans (started_ms);
 CREATE INDEX spans_trace ON spans (trace_id) WHERE kind = 'final_response';
 CREATE INDEX spans_tenant ON spans (tenant_id, kind, started_ms);
 -- The slowest runs of a tenant are found here alone.
-CREATE INDEX spans_runs ON spans (tenant_id, started_ms, latency_ms, trace_id)
+CREATE INDEX spans_runs ON spans (tenant_id, started_ms, latency_ms, span_id)
     WHERE kind = 'final_response';
 CREATE INDEX spans_tool ON spans (tool, status, started_ms) WHERE kind = 'tool_call';
 -- The turn that asked for a call, whichever run took it.

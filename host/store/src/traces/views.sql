@@ -18,7 +18,7 @@ FROM spans s;
 
 -- One row a run: the root of a trace. Its cost is that of the whole run.
 CREATE VIEW runs AS SELECT
-    s.trace_id, s.session_id, s.tenant_id, s.user_id, s.feature, s.started_ms AS timestamp_ms,
+    s.span_id, s.trace_id, s.session_id, s.tenant_id, s.user_id, s.feature, s.started_ms AS timestamp_ms,
     strftime('%Y-%m-%dT%H:%M:%S', s.started_ms / 1000, 'unixepoch')
         || printf('.%03dZ', s.started_ms % 1000) AS started,
     strftime('%Y-%m-%d', s.started_ms / 1000, 'unixepoch') AS day,

@@ -22,7 +22,16 @@ use crate::error::CliError;
 use crate::host::SystemClock;
 
 /// What the command has, and a client has not: whose data it is, where it is, and how it is printed.
-const NOT_ASKED: [&str; 6] = ["tenant", "config", "data-dir", "json", "csv", "as-sql"];
+const NOT_ASKED: [&str; 8] = [
+    "tenant",
+    "config",
+    "data-dir",
+    "json",
+    "csv",
+    "as-sql",
+    "log-level",
+    "log-format",
+];
 
 /// How long an answer may take, while a client waits for it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -108,7 +117,8 @@ fn parse(about: Question, words: &[(String, String)]) -> Result<Command, CliErro
     let mut line = vec!["stoplog".to_owned(), command.to_owned()];
     for (name, value) in words {
         let word = name.replace('_', "-");
-        let is_word = word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.is_empty();
+        let is_word = word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
         if !is_word || NOT_ASKED.contains(&word.as_str()) {
             return Err(invalid(format!("`{name}` is not asked here")));
         }
@@ -154,6 +164,7 @@ mod tests {
             "config",
             "csv",
             "as_sql",
+            "log_level",
             "-",
             "A",
             "tenant=x --since",
