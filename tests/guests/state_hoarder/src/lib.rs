@@ -85,7 +85,14 @@ fn state_hoarder(input: Act) -> Result<Hoarded, ToolError> {
             until_refused(|_| bucket.get("not there").map(drop))
         }
         "others" => {
-            let names = ["acme", "globex", "keeper", "acme/keeper", "../keeper", "DEFAULT"];
+            let names = [
+                "acme",
+                "globex",
+                "keeper",
+                "acme/keeper",
+                "../keeper",
+                "DEFAULT",
+            ];
             let opened = names.iter().filter(|name| open(name).is_ok()).count();
             Hoarded {
                 got: opened as u32,
