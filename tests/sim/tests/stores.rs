@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex};
 
 use stoplog_journal::conformance::{batch, row};
 use stoplog_journal::{
-    ActKeyRow, ActKeyState, Batch, Lease, OpenIntentRow, Part, Retention, SnapshotRow, Store,
-    StoreError, Upkeep, Which,
+    ActKeyRow, ActKeyState, Batch, Lease, OpenIntentRow, Part, Retention, SnapshotRow, StateRow,
+    Store, StoreError, Upkeep, Which,
 };
 use stoplog_model::SessionId;
+use stoplog_model::state::StateAsk;
 use stoplog_sim::dice::Dice;
 use stoplog_store::{FAULT_TEXT, Fault, FaultyStore, MemoryStore, Op, SqliteStore};
 
 const SESSIONS: [&str; 2] = ["one", "two"];
 const ACTS: [&str; 3] = ["a", "b", "c"];
+/// Keys of the state that a tool keeps.
+const KEYS: [&str; 3] = ["k", "l", "m"];
 const CALLS: u32 = 60;
 
 /// One call of a store, with all that it needs.
@@ -28,6 +31,7 @@ enum Call {
     Sessions(Listed),
     ActKey(&'static str),
     OpenIntents,
+    State(&'static str, StateAsk),
 }
 
 /// Which sessions to list.
@@ -64,6 +68,7 @@ async fn answer(store: &dyn Store, call: &Call) -> Result<String, StoreError> {
         Call::Sessions(listed) => store.sessions(listed.which()).await.map(text),
         Call::ActKey(key) => store.act_key("tenant/acme", key).await.map(text),
         Call::OpenIntents => store.open_intents().await.map(text),
+        Call::State(tenant, ask) => store.state(tenant, "t", &ask).await.map(text),
     }
 }
 
@@ -86,7 +91,7 @@ async fn next(dice: &mut Dice, store: &MemoryStore, now_ms: u64) -> Call {
         epoch,
         expires_at_ms: now_ms + 1000,
     };
-    match dice.below(20) {
+    match dice.below(22) {
         0..=9 => {
             let gap = if dice.percent(10) { dice.below(3) } else { 1 };
             let rows = (0..1 + dice.below(3))
@@ -112,6 +117,14 @@ async fn next(dice: &mut Dice, store: &MemoryStore, now_ms: u64) -> Call {
             _ => Listed::Unfinished,
         }),
         17 => Call::OpenIntents,
+        18..=19 => {
+            let key = (*dice.pick(&KEYS)).to_owned();
+            let ask = [StateAsk::Value(key), StateAsk::Keys, StateAsk::Room];
+            Call::State(
+                dice.pick::<&str>(&["acme", "initech"]),
+                dice.pick(&ask).clone(),
+            )
+        }
         _ => Call::ActKey(dice.pick::<&str>(&ACTS)),
     }
 }
@@ -154,6 +167,17 @@ fn with_tables(dice: &mut Dice, mut batch: Batch) -> Batch {
             body: "{}".into(),
         });
     }
+    if let Some(last) = batch.rows.last().filter(|_| dice.percent(30)) {
+        let value = dice.percent(70).then(|| vec![dice.below(256) as u8]);
+        batch.state.push(StateRow {
+            tenant: (*dice.pick(&["acme", "initech"])).to_owned(),
+            tool: "t".into(),
+            key: (*dice.pick(&KEYS)).to_owned(),
+            value,
+            seq: last.seq,
+            at_ms: 5,
+        });
+    }
     let key = (*dice.pick(&ACTS)).to_owned();
     if dice.percent(30) {
         batch.claims.push(ActKeyRow {
@@ -185,6 +209,10 @@ async fn all(store: &dyn Store) -> Vec<String> {
         Call::Read(SESSIONS.map(id).to_vec(), Part::Tail),
     ];
     calls.extend(ACTS.map(Call::ActKey));
+    for tenant in ["acme", "initech"] {
+        calls.extend(KEYS.map(|key| Call::State(tenant, StateAsk::Value(key.into()))));
+        calls.extend([StateAsk::Keys, StateAsk::Room].map(|ask| Call::State(tenant, ask)));
+    }
     let mut answers = Vec::new();
     for call in calls {
         answers.push(answer(store, &call).await.expect("a look"));
