@@ -1,4 +1,5 @@
-//! Files that commands write for people: whole or not at all, for their owner alone.
+//! Files that commands write: whole or not at all. A kill leaves what was there or what is new, and
+//! what was told to be written is there after a power cut too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -40,7 +41,7 @@ impl PrivateFile {
         let finish = |own: &mut PrivateFile| -> std::io::Result<()> {
             own.file.flush()?;
             own.file.get_ref().sync_all()?;
-            fs::rename(&own.beside, &own.path)
+            put_in_place(&own.beside, &own.path)
         };
         let finished = finish(&mut self);
         self.is_finished = finished.is_ok();
@@ -56,11 +57,48 @@ impl Drop for PrivateFile {
     }
 }
 
-/// Writes a whole file.
+/// Writes a whole file, for its owner alone.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let mut file = PrivateFile::create(path)?;
-    file.write(bytes)?;
-    file.finish()
+    replace(path, bytes, Readers::Owner).map_err(|e| unwritable(path, &e))
+}
+
+/// Who may read a file that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Its owner alone.
+    Owner,
+    /// Those of the file that it replaces; of a new one, whoever the process lets.
+    AsBefore,
+}
+
+/// Writes a whole file in the place of the one that is there, if there is one.
+pub(crate) fn replace(path: &Path, bytes: &[u8], readers: Readers) -> std::io::Result<()> {
+    let beside = beside(path);
+    let write = || -> std::io::Result<()> {
+        let mut file = match readers {
+            Readers::Owner => open_private(&beside)?,
+            Readers::AsBefore => File::create(&beside)?,
+        };
+        if readers == Readers::AsBefore
+            && let Ok(there) = fs::metadata(path)
+        {
+            file.set_permissions(there.permissions())?;
+        }
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        put_in_place(&beside, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&beside);
+    })
+}
+
+/// Gives what was made beside its name. A name is in its folder, which is synced like a file: else a
+/// power cut could bring the old one back, a revoked key among it.
+fn put_in_place(beside: &Path, path: &Path) -> std::io::Result<()> {
+    fs::rename(beside, path)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Where something is made before it has its name.
@@ -71,6 +109,11 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 fn open_private(path: &Path) -> std::io::Result<File> {
+    // One of a command that was killed, and had the same process id.
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -103,9 +146,7 @@ pub(crate) fn write_folder(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(),
             create_private(&beside.join(name), bytes)?;
         }
         File::open(&beside)?.sync_all()?;
-        fs::rename(&beside, path)?;
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        put_in_place(&beside, path)
     };
     write().map_err(|e| {
         let _ = fs::remove_dir_all(&beside);
@@ -121,6 +162,36 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_is_replaced_and_keeps_its_readers_or_has_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("f");
+        let mode = || fs::metadata(&path).expect("f").permissions().mode() & 0o777;
+        fs::write(&path, "old").expect("old");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("mode");
+        // What a command that was killed has left stands in nobody's way.
+        fs::write(beside(&path), "half").expect("half");
+        replace(&path, b"new", Readers::AsBefore).expect("replaced");
+        assert_eq!(
+            (fs::read(&path).expect("f"), mode()),
+            (b"new".to_vec(), 0o640)
+        );
+        fs::write(beside(&path), "half").expect("half");
+        replace(&path, b"own", Readers::Owner).expect("replaced");
+        assert_eq!(
+            (fs::read(&path).expect("f"), mode()),
+            (b"own".to_vec(), 0o600)
+        );
+        // One that cannot be put in place leaves the old one, and nothing beside it.
+        let folder = dir.path().join("folder");
+        fs::create_dir_all(folder.join("full")).expect("folder");
+        replace(&folder, b"x", Readers::Owner).expect_err("a folder is there");
+        let left = fs::read_dir(dir.path()).expect("dir").count();
+        assert_eq!(left, 2);
+    }
 
     #[test]
     fn a_folder_is_there_as_a_whole_or_not_at_all() {

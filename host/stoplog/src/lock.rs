@@ -10,7 +10,6 @@ mod change;
 mod grants;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +20,7 @@ use stoplog_sandbox::{Inspection, inspect};
 use stoplog_store::DataDir;
 
 use crate::error::CliError;
+use crate::files::{Readers, replace};
 
 pub(crate) use change::{Side, changes};
 pub(crate) use grants::{Granted, covered, reach};
@@ -225,16 +225,8 @@ impl Lock {
     }
 }
 
-/// Writes beside, syncs, and renames: a kill leaves the old file or the new one.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let beside = path.with_extension(format!("tmp{}", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|e| unwritable(path, e))
+    replace(path, bytes, Readers::AsBefore).map_err(|e| unwritable(path, e))
 }
 
 /// Keeps a component and its contract in the data directory.

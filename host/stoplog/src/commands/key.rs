@@ -2,9 +2,8 @@
 //!
 //! The file is written whole and for its owner alone; a service that runs reads it anew.
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -15,6 +14,7 @@ use stoplog_serve::{Caller, KeyFile};
 use super::Context;
 use crate::args::{KeyCommand, Role};
 use crate::error::{CliError, Exit};
+use crate::files::{Readers, replace};
 use crate::host::SystemClock;
 use crate::output;
 
@@ -131,21 +131,7 @@ fn alone(path: &Path) -> Result<fs::File, CliError> {
     file.map_err(|e| failed(folder, e))
 }
 
-/// Writes beside, syncs, and renames: a kill leaves the old file or the new one.
 fn write(path: &Path, keys: &KeyFile) -> Result<(), CliError> {
-    let beside = path.with_extension(format!("tmp{}", std::process::id()));
     let text = serde_json::to_vec_pretty(keys).map_err(|e| CliError::internal(e.to_string()))?;
-    let written = || -> std::io::Result<()> {
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    written().map_err(|e| failed(path, e))
+    replace(path, &text, Readers::Owner).map_err(|e| failed(path, e))
 }

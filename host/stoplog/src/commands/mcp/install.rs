@@ -15,6 +15,7 @@ use stoplog_model::Reason;
 use super::Context;
 use crate::args::{Client, Install};
 use crate::error::{CliError, Exit};
+use crate::files::{Readers, replace};
 use crate::output;
 
 pub(super) fn run(context: &Context, args: Install) -> Result<Exit, CliError> {
@@ -162,19 +163,13 @@ fn agreed() -> Result<bool, CliError> {
     Ok(matches!(answer.trim(), "y" | "yes"))
 }
 
-/// Writes beside, syncs, and renames: a kill leaves the old file or the new one.
+/// A link leads to the file that is meant, and stays one.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }
-    let beside = path.with_extension(format!("tmp{}", std::process::id()));
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    if let Ok(there) = fs::metadata(path) {
-        fs::set_permissions(&beside, there.permissions())?;
-    }
-    fs::rename(&beside, path)
+    let meant = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    replace(&meant, text.as_bytes(), Readers::AsBefore)
 }
 
 #[cfg(test)]
