@@ -22,7 +22,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stoplog_agent::{Driver, Ended, RunSpec};
-use stoplog_journal::{JournalError, SessionJournal, SessionRow, Store, Taken, Which, take_over};
+use stoplog_journal::{
+    JournalError, SessionJournal, SessionRow, Store, Taken, Which, load, take_over,
+};
 use stoplog_model::event::SessionStarted;
 use stoplog_model::port::Watch;
 use stoplog_model::session::Status;
@@ -255,9 +257,14 @@ impl Host {
         let Taken { journal, records } = taken;
         let (pins, status) = journal.read(|s| (s.started.clone(), s.status()));
         let ready = async {
-            let records = self.journal.prime_all(id, records).await?;
+            self.journal.prime(&journal);
             if let Some(log) = &self.journal.log {
-                log.take_over(id, &records);
+                // A snapshot has left the first records out, and the log counts messages.
+                let whole = match records {
+                    Some(records) => Some(records),
+                    None => load(&*self.journal.store, id).await?.map(|(r, _)| r),
+                };
+                log.take_over(id, &whole.unwrap_or_default());
             }
             if status == Status::Ended {
                 return Err(has_ended(id));

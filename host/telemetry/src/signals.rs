@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use prometheus::{Registry, TextEncoder};
 use stoplog_journal::OnCommit;
+use stoplog_model::event::SessionStarted;
 use stoplog_model::{Record, SessionId};
 
 use families::Families;
@@ -130,12 +131,11 @@ impl Signals {
         })
     }
 
-    /// Takes up a session that is there, so that what comes behind these records has its tenant.
-    /// Nothing of them is counted: whoever wrote them has.
-    pub fn prime(&self, records: &[Record]) {
-        if let Some((id, followed)) = Followed::of(records.first()) {
-            self.of_all_sessions().insert(id, followed);
-        }
+    /// Takes up a session that is there, so that what comes has its tenant. Nothing that it did
+    /// before is counted: whoever wrote that has.
+    pub fn prime(&self, started: &SessionStarted) {
+        let (id, followed) = Followed::of(started);
+        self.of_all_sessions().insert(id, followed);
     }
 
     /// A commit of the journal took so long.
@@ -238,7 +238,7 @@ impl Signals {
 impl OnCommit for Signals {
     fn committed(&self, session: &SessionId, records: &[Record]) {
         let mut followed = self.of_all_sessions();
-        if let Some((id, begun)) = Followed::of(records.first()) {
+        if let Some((id, begun)) = fold::started(records.first()).map(Followed::of) {
             self.begun(&begun, records.first());
             followed.insert(id, begun);
         }

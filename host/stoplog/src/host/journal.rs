@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stoplog_journal::{
-    JournalError, OnCommit, Opening, SessionJournal, Store, Which, load, take_over,
-};
+use stoplog_journal::{JournalError, OnCommit, Opening, SessionJournal, Store, Which, take_over};
+use stoplog_model::SessionId;
 use stoplog_model::port::Watch;
-use stoplog_model::{Record, SessionId};
 use stoplog_store::{DataDir, SqliteStore};
 use stoplog_telemetry::Signals;
 
@@ -86,25 +84,12 @@ impl Journal {
         let listed = self.store.sessions(Which::One(id)).await?;
         let taken = take_over(&self.opening(watch), &listed).await.pop();
         let taken = taken.unwrap_or(Err(JournalError::NotFound(id.clone())))?;
-        self.prime_all(id, taken.records).await?;
+        self.prime(&taken.journal);
         Ok(Arc::new(taken.journal))
     }
 
-    /// What comes behind the records of a session that was taken over is counted. They are given
-    /// back, whole.
-    pub(crate) async fn prime_all(
-        &self,
-        id: &SessionId,
-        records: Option<Vec<Record>>,
-    ) -> Result<Vec<Record>, CliError> {
-        let records = match records {
-            Some(records) => records,
-            // Its snapshot has left some out.
-            None => load(&*self.store, id)
-                .await?
-                .map_or_else(Vec::new, |(records, _)| records),
-        };
-        self.signals.prime(&records);
-        Ok(records)
+    /// What comes behind a session that was taken over is counted.
+    pub(crate) fn prime(&self, taken: &SessionJournal) {
+        taken.read(|session| self.signals.prime(&session.started));
     }
 }

@@ -33,19 +33,18 @@ struct Run {
 }
 
 impl Followed {
-    /// A session, from its first record.
-    pub(super) fn of(first: Option<&Record>) -> Option<(SessionId, Followed)> {
-        let started = started(first)?;
+    /// A session that begins, or is gone on with.
+    pub(super) fn of(started: &SessionStarted) -> (SessionId, Followed) {
         let followed = Followed {
             tenant: started.tenant.to_string(),
             is_clients: started.client.is_some(),
             run: None,
         };
-        Some((started.session.clone(), followed))
+        (started.session.clone(), followed)
     }
 }
 
-fn started(first: Option<&Record>) -> Option<&SessionStarted> {
+pub(super) fn started(first: Option<&Record>) -> Option<&SessionStarted> {
     match &first?.event {
         Event::SessionStarted(started) => Some(started),
         _ => None,

@@ -233,11 +233,10 @@ fn a_run_is_counted_once_with_what_it_cost() {
 #[test]
 fn a_session_that_is_taken_over_is_counted_from_there_on() {
     let signals = signals();
-    let before = records(
-        1,
-        vec![begins("s", "acme"), runs(), Event::TurnTaken(turn())],
-    );
-    signals.prime(&before);
+    let Event::SessionStarted(started) = begins("s", "acme") else {
+        panic!("a session begins so");
+    };
+    signals.prime(&started);
     let runs_line = "stoplog_runs_total{outcome=\"interrupt\",tenant=\"acme\"}";
     check(
         &signals,
