@@ -3,6 +3,8 @@
 //!
 //! Needs `python3` with `venv`, `node`, `npm` and `curl`, and the network the first time.
 
+mod waiting;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -10,13 +12,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use nimbus_pay::client;
 use serde_json::json;
 
-/// How long anything here may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(180);
+use waiting::wait_for;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -154,17 +154,6 @@ impl Drop for Service {
         let kill = format!("kill -9 -{}", self.child.id());
         let _ = Command::new("sh").args(["-c", &kill]).status();
         let _ = self.child.wait();
-    }
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

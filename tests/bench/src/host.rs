@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
 use stoplog_admission::{Load, Places};
@@ -88,15 +89,26 @@ pub(crate) struct Host {
 }
 
 /// Follows the journal as the command's thread does, until it is dropped.
-struct Following(Arc<AtomicBool>);
+struct Following {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.over.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(JoinHandle::join);
+        // Numbers of a host that nobody followed would say too much.
+        if !std::thread::panicking() {
+            assert!(matches!(ended, None | Some(Ok(()))), "the follower failed");
+        }
     }
 }
 
-/// Trace store and file of spans beside a journal, brought up to date every tenth of a second.
+/// How often the spans of a busy host are brought up to date, as the command's thread does.
+const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+
+/// Trace store and file of spans beside a journal, brought up to date again and again.
 fn follow(journal: &Path) -> anyhow::Result<Following> {
     let store = Arc::new(SqliteStore::open_to_read(journal)?);
     let traces = Arc::new(TraceDb::open(&journal.with_extension("traces.db"))?);
@@ -108,19 +120,21 @@ fn follow(journal: &Path) -> anyhow::Result<Following> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         runtime.block_on(async {
             while !is_over.load(Ordering::Relaxed) {
                 let caught_up = projector.catch_up().await;
                 let written = lines.catch_up(SystemClock.now_ms()).await;
-                if caught_up.is_err() || written.is_err() {
-                    return;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                caught_up.expect("the projection follows");
+                written.expect("the lines follow");
+                tokio::time::sleep(FOLLOW_EVERY).await;
             }
         });
     });
-    Ok(Following(over))
+    Ok(Following {
+        over,
+        thread: Some(thread),
+    })
 }
 
 impl Host {

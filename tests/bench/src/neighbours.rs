@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use futures::future::try_join_all;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -37,8 +38,11 @@ const QUIET_CALLS: u32 = 200;
 /// Rounds, alone and beside.
 const ROUNDS: usize = 5;
 
-/// How long the crowd is let in before anything is measured.
-const SETTLES: Duration = Duration::from_secs(3);
+/// How long the crowd may take until each of its sessions has a call at work or in line.
+const COMES_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The p99 of the quiet tenant beside a crowd, by that of the quiet tenant alone.
 pub(crate) async fn neighbours(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
@@ -52,7 +56,7 @@ pub(crate) async fn neighbours(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
         quiet(&host).await?;
         let alone = rounds(&host).await?;
         let crowd = crowd(&host, kind).await?;
-        tokio::time::sleep(SETTLES).await;
+        stands_in_line(&host).await?;
         let load = host.load();
         let beside = rounds(&host).await?;
         drop(crowd);
@@ -107,6 +111,22 @@ async fn quiet(host: &Arc<Host>) -> anyhow::Result<Round> {
     host.run(&journal, pace.clone()).await?;
     journal.close().await?;
     Ok(Round::of(&[pace]))
+}
+
+/// Waits until nearly all of the crowd has a call at work or in line: some are between two calls at
+/// any time.
+async fn stands_in_line(host: &Host) -> anyhow::Result<()> {
+    let came = async {
+        loop {
+            let load = host.load();
+            if (load.held + load.waiting) as usize >= CROWD * 9 / 10 {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let came = tokio::time::timeout(COMES_WITHIN, came).await;
+    came.with_context(|| format!("the crowd did not come: {:?}", host.load()))
 }
 
 /// A thousand sessions that call and call. They end when this is dropped.

@@ -2,15 +2,15 @@
 //!
 //! No image is built: that needs a Docker daemon.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::{fs, thread, time::Duration};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use stoplog_tests::service::Service;
-use stoplog_tests::{World, bins, said};
+use stoplog_tests::{World, bins, said, wait_for};
 
 use super::{has, passes, run};
 
@@ -269,9 +269,11 @@ fn a_supervisor_can_ask_by_a_command() -> anyhow::Result<()> {
     let journal = world.data_dir().join("journal.db");
     let lock = rusqlite::Connection::open(&journal)?;
     lock.execute_batch("BEGIN IMMEDIATE")?;
-    thread::sleep(Duration::from_millis(1_100));
-    let unready = health(&address, &["--ready"])?;
-    ensure!(unready.code == Some(1), "{unready:?}");
+    // It is tried once a second, however often it is asked for.
+    let unready = wait_for("a host that is not ready", || {
+        let said = health(&address, &["--ready"]).ok()?;
+        (said.code == Some(1)).then_some(said)
+    })?;
     ensure!(
         unready.stderr.contains("service_unhealthy") && unready.stderr.contains("journal"),
         "{unready:?}"

@@ -5,6 +5,8 @@ mod evidence;
 mod questions;
 mod runbook;
 mod scene;
+#[path = "../waiting/mod.rs"]
+mod waiting;
 
 /// Twice in one folder: see [`desk::played`].
 #[test]

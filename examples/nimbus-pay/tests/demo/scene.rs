@@ -4,21 +4,18 @@
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use nimbus_pay::client;
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, copy};
+use crate::waiting::wait_for;
 
 const SESSION: &str = "sess_lamp";
 /// The key of Farhan's refund, asked for with the right amount.
 const KEY: &str = "refund_441800_delay";
 /// How long the backend holds its answer back: longer than the host lives.
 const HELD_ANSWER_MS: u64 = 60_000;
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A backend that ends with the desk.
 pub(crate) struct Backend {
     child: Child,
@@ -57,17 +54,6 @@ impl Drop for Backend {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "{what} did not come");
-        thread::sleep(Duration::from_millis(10));
     }
 }
 
