@@ -269,6 +269,51 @@ async fn two_power_cuts_are_no_damage() {
     assert_eq!(found, small[..1]);
 }
 
+/// A power cut loses some pages of a transaction, and of one header that lies over the end of a
+/// sector the first part: there, the mark of a commit is that of an older frame.
+#[tokio::test]
+async fn a_torn_header_with_an_old_mark_is_no_damage() {
+    const FRAME_BYTES: usize = 24 + 4096;
+    // Its first eight bytes, page and mark, are in one sector, salts and sum in the next.
+    const TORN: usize = 41;
+    const { assert!((32 + TORN * FRAME_BYTES + 8).is_multiple_of(512)) };
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("journal.db");
+    let frames = || {
+        let log = std::fs::read(dir.path().join("journal.db-wal")).expect("log");
+        wal::good_frames(&log, &path)
+    };
+    let store = SqliteStore::open(&path).expect("open");
+    let lease = store.lease(&id("s"), "h", 0, 1000, false).await;
+    let epoch = lease.expect("lease").epoch;
+    let first = frames();
+    let large = "x".repeat(300_000);
+    let large = chained("s", vec![row(1, epoch, &large)]);
+    store
+        .append(batch("s", epoch, large))
+        .await
+        .expect("append");
+    assert!(
+        first + 3 < TORN && frames() > TORN + 3,
+        "{first}, {}",
+        frames()
+    );
+    let cut = tempfile::tempdir().expect("dir");
+    for name in ["journal.db", "journal.db-wal"] {
+        let mut bytes = std::fs::read(dir.path().join(name)).expect("read");
+        if name.ends_with("-wal") {
+            let at = |frame: usize| 32 + frame * FRAME_BYTES;
+            bytes[at(first + 1) + 24..at(first + 2)].fill(0);
+            bytes[at(TORN)..at(TORN) + 8].copy_from_slice(&[0, 0, 0, 3, 0, 0, 0, 7]);
+        }
+        std::fs::write(cut.path().join(name), bytes).expect("write");
+    }
+    drop(store);
+    let store = SqliteStore::open(&cut.path().join("journal.db")).expect("a power cut");
+    let found = read_one(&store, &id("s"), Part::Whole).await.expect("read");
+    assert!(found.rows.is_empty(), "the transaction is not there");
+}
+
 /// The same for the database file, when the log is in it.
 #[tokio::test]
 async fn a_flipped_byte_in_the_database_is_an_error_or_harmless() {

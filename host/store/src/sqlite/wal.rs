@@ -169,16 +169,25 @@ impl<'a> Log<'a> {
         (0..self.frames()).take_while(is_good).count()
     }
 
-    /// Whether the frame behind this one was begun when this one ended a commit: its sum goes on
-    /// from this one's, as that is stored or, should it be that which went bad, as it would be.
-    fn was_followed(&self, index: usize) -> bool {
+    /// Whether the sum of a frame goes on from the one before, as that is stored or, should it be
+    /// that which went bad, as it would be.
+    fn goes_on(&self, index: usize) -> bool {
+        let is_sum = |before| self.sum_from(index, before) == self.stored_sum(index);
+        let computed = |before| self.sum_from(before, self.sum_before(before));
+        let before = index.checked_sub(1);
+        is_sum(self.sum_before(index)) || before.is_some_and(|b| is_sum(computed(b)))
+    }
+
+    /// Whether the frame behind this one was begun when this one ended a commit. `bad` is the first
+    /// that is broken. Another one must be whole, or its mark of a commit is worth nothing: a power
+    /// cut can tear a header within, and leave the mark of an older frame before a newer sum.
+    fn was_followed(&self, index: usize, bad: usize) -> bool {
         let next = index + 1;
         if next >= self.frames() || !is_commit(self.frame(index)) || !self.has_salts(next) {
             return false;
         }
-        let computed = self.sum_from(index, self.sum_before(index));
-        let goes_on = |from| self.sum_from(next, from) == self.stored_sum(next);
-        goes_on(self.stored_sum(index)) || goes_on(computed)
+        let is_whole = || self.has_salts(index) && self.goes_on(index);
+        (index == bad || is_whole()) && self.goes_on(next)
     }
 }
 
@@ -213,7 +222,7 @@ fn damage(bytes: &[u8], database: &Path) -> Option<String> {
         return lost_generation(&log, database);
     }
     let bad = log.first_bad();
-    let is_damage = (bad..log.frames()).any(|index| log.was_followed(index));
+    let is_damage = (bad..log.frames()).any(|index| log.was_followed(index, bad));
     is_damage.then(|| {
         let frame = bad + 1;
         format!("frame {frame} of the write-ahead log is damaged, and commits follow on it")
