@@ -611,3 +611,43 @@ async fn an_empty_answer_says_where_it_looked() {
     let first = rows.iter().map(|r| r.started_ms).min().expect("rows");
     assert_eq!(found.between_ms.map(|b| b.0), Some(first));
 }
+
+/// The latest calls with one status of one tool are read off in the order of time; every other list
+/// sorts little, and looks up what it has chosen.
+#[tokio::test]
+async fn the_latest_errors_of_a_tool_are_not_sorted() {
+    let store = store(rows(3000, 5)).await;
+    let calls = |tools: &[&str], more: &[(Dimension, &str)]| {
+        let mut filter = Filter {
+            since_ms: Some(BEGIN_MS + DAY_MS),
+            among: vec![
+                (
+                    Dimension::Tool,
+                    tools.iter().map(|t| Cell::from(*t)).collect(),
+                ),
+                (Dimension::Status, vec![Cell::from("error")]),
+            ],
+            ..Filter::default()
+        };
+        let more = more.iter().map(|(d, value)| (*d, vec![Cell::from(*value)]));
+        filter.among.extend(more);
+        filter
+    };
+    let sorts = "USE TEMP B-TREE FOR ORDER BY";
+    for more in [
+        &[][..],
+        &[(Dimension::Tenant, "acme")],
+        &[(Dimension::Session, "s3")],
+        &[(Dimension::Feature, "refunds")],
+    ] {
+        let (said, _) = list(&calls(&["refund"], more), SortBy::Start, 50).expect("list");
+        let plan = store.plan(&said).await;
+        assert!(!plan.contains(sorts), "{more:?}: {plan}\n{}", said.sql);
+        // The same spans as by the long way.
+        let found = store.ask(said).await;
+        let both = calls(&["refund", "nobody's"], more);
+        let (said, _) = list(&both, SortBy::Start, 50).expect("list");
+        assert!(store.plan(&said).await.contains(sorts), "{}", said.sql);
+        assert_eq!(found.rows, store.ask(said).await.rows, "{more:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use stoplog_telemetry::{Cell, Statement};
 
-use super::{Filter, Kind, QuestionError, SortBy};
+use super::{Dimension, Filter, Kind, QuestionError, SortBy};
 use crate::table::Column;
 
 /// A list of spans: what to ask, and the columns of the answer. One row more than the limit tells
@@ -32,18 +32,36 @@ pub fn list(
     let columns = columns(kind);
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let view = filter.view(kind, &[]);
-    // Chosen by little, and looked up when chosen: a row is wide, and most are left out.
-    said.sql = format!(
-        "SELECT {} FROM {view} WHERE span_id IN \
-         (SELECT span_id FROM {view} WHERE {} ORDER BY {order} LIMIT ?) ORDER BY {order}",
-        names.join(", "),
-        said.sql
-    );
+    let names = names.join(", ");
+    said.sql = match sort_by == SortBy::Start && comes_in_order(filter, kind) {
+        // Read in this order until there are enough: nothing is sorted.
+        true => format!(
+            "SELECT {names} FROM {view} WHERE {} ORDER BY {order} LIMIT ?",
+            said.sql
+        ),
+        // Chosen by little, and looked up when chosen: a row is wide, and most are left out.
+        false => format!(
+            "SELECT {names} FROM {view} WHERE span_id IN \
+             (SELECT span_id FROM {view} WHERE {} ORDER BY {order} LIMIT ?) ORDER BY {order}",
+            said.sql
+        ),
+    };
     said.values.push(Cell::from(limit as u64 + 1));
     Ok((
         said,
         columns.into_iter().map(|(_, column)| column).collect(),
     ))
+}
+
+/// Whether every index that the trace store has for these conditions leads to the spans in the order
+/// of time: for calls with one status of one tool.
+fn comes_in_order(filter: &Filter, kind: Kind) -> bool {
+    let has_one = |dimension| {
+        let values = filter.among.iter().find(|(d, _)| *d == dimension);
+        values.is_some_and(|(_, values)| values.len() == 1)
+    };
+    let by_model = filter.among.iter().any(|(d, _)| d.is_of_model());
+    kind == Kind::ToolCall && !by_model && has_one(Dimension::Tool) && has_one(Dimension::Status)
 }
 
 /// What is shown of a kind: the view's column, and the answer's.

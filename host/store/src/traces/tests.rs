@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use stoplog_journal::{Opening, Retention, SessionJournal, Upkeep, load};
+use stoplog_journal::{Cursor, Opening, Retention, SessionJournal, Upkeep, load};
 use stoplog_model::class::Class;
 use stoplog_model::contract::Contract;
 use stoplog_model::event::{
@@ -13,7 +13,9 @@ use stoplog_model::outcome::Disposition;
 use stoplog_model::port::{Clock, Unwatched};
 use stoplog_model::turn::{FinishReason, Turn};
 use stoplog_model::{Call, Digest, Position, SessionId, Tenant, ToolName, TraceId, UsdMicros};
-use stoplog_telemetry::{Bounds, Projector, Scope, TraceError, TraceStore};
+use stoplog_telemetry::{
+    Advance, Bounds, OpenSpans, Projector, Scope, SpanRow, TraceError, TraceStore,
+};
 use tempfile::TempDir;
 
 mod sinks;
@@ -332,6 +334,65 @@ async fn two_who_project_share_the_work() {
         .collect();
     let total: usize = 20 * scene.expected("s0").await.len();
     assert_eq!(places.len(), total, "each span once");
+}
+
+/// A span with as much as makes it one.
+fn bare(id: &str, status: &'static str) -> SpanRow {
+    SpanRow {
+        span_id: id.into(),
+        session_id: "a".into(),
+        kind: "tool_call",
+        status,
+        body: format!("{{\"status\":\"{status}\"}}"),
+        ..SpanRow::default()
+    }
+}
+
+#[tokio::test]
+async fn a_step_from_elsewhere_is_refused_whole() {
+    let scene = Scene::new();
+    let from = scene.traces.progress().await.expect("progress");
+    let step = |id: &str| Advance {
+        from: from.clone(),
+        to: Cursor::from_text(format!("1 {id}")),
+        finished: vec![bare(id, "success")],
+        ..Advance::default()
+    };
+    assert_eq!(scene.traces.advance(step("first")).await, Ok(true));
+    assert_eq!(scene.traces.advance(step("second")).await, Ok(false));
+    let there = scene.spans("a").await.len();
+    assert_eq!(there, 1, "nothing of the second is there");
+    let now = scene.traces.progress().await.expect("progress").cursor;
+    assert_eq!(now, Cursor::from_text("1 first"));
+}
+
+#[tokio::test]
+async fn a_span_that_is_over_stays_over() {
+    let scene = Scene::new();
+    let mut step = Advance {
+        from: scene.traces.progress().await.expect("progress"),
+        to: Cursor::from_text("1 a"),
+        finished: vec![bare("call", "success")],
+        ..Advance::default()
+    };
+    assert_eq!(scene.traces.advance(step.clone()).await, Ok(true));
+    // As it comes again while the projection is made anew.
+    step.from = scene.traces.progress().await.expect("progress");
+    step.to = Cursor::from_text("2 a");
+    step.finished.clear();
+    step.open = vec![OpenSpans {
+        session_id: "a".into(),
+        rows: vec![bare("call", "interrupt")],
+    }];
+    assert_eq!(scene.traces.advance(step).await, Ok(true));
+    let spans = scene.sql("traces.db");
+    let told: (String, bool) = spans
+        .query_row("SELECT status, place IS NULL FROM spans", [], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })
+        .expect("one span");
+    assert_eq!(told, ("success".into(), false));
+    assert_eq!(scene.spans("a").await[0]["status"], "success");
 }
 
 #[tokio::test]
