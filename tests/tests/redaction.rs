@@ -3,6 +3,7 @@
 //! The journal has them, as it must: a session could not go on without.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
@@ -92,20 +93,26 @@ fn run(world: &World) -> anyhow::Result<Vec<Said>> {
     Ok(said)
 }
 
-/// Every file of the data directory but the journal.
-fn kept(world: &World) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+/// Every file of the data directory.
+fn all_kept(world: &World) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(world.data_dir())? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .context("a name")?
-            .to_string_lossy()
-            .into_owned();
-        if path.is_file() && !name.starts_with("journal.db") {
+        if path.is_file() {
             found.push((path.clone(), fs::read(&path)?));
         }
     }
+    Ok(found)
+}
+
+/// Every file of the data directory but the journal.
+fn kept(world: &World) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let is_journal = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("journal.db")
+    };
+    let mut found = all_kept(world)?;
+    found.retain(|(path, _)| !is_journal(path));
     Ok(found)
 }
 
@@ -204,5 +211,24 @@ fn nothing_of_a_person_is_kept_for_people_on_call() -> anyhow::Result<()> {
         parts[0]["annotations"]["region"] == "eu-central",
         "{parts:?}"
     );
+    Ok(())
+}
+
+/// With a key, the journal itself has nothing of a person either, and the session goes on all the
+/// same.
+#[test]
+fn with_a_key_the_journal_tells_nothing_of_a_person() -> anyhow::Result<()> {
+    let world = World::new(bins!(), &["spiller"])?;
+    let key = world.path().join("journal.key");
+    fs::write(&key, "3c".repeat(32))?;
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+    world.write_config(
+        "[journal]\nencryption_key = { file = \"journal.key\" }\n\n[log]\nfile = \"data/log.jsonl\"\n",
+    )?;
+    script(&world)?;
+    run(&world)?;
+    for (path, bytes) in all_kept(&world)? {
+        ensure!(!has(&bytes, MARK), "{} has it", path.display());
+    }
     Ok(())
 }

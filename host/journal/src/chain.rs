@@ -45,7 +45,7 @@ pub fn link(before: &Link, row: &Row) -> Link {
             &text(&row.args_digest),
             &text(&row.key),
             &text(&row.summary),
-            row.body.as_bytes(),
+            row.stored().as_bytes(),
         ],
     )
 }

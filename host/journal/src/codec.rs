@@ -8,10 +8,11 @@ use stoplog_model::state::StateWrite;
 use stoplog_model::{Call, Class, Digest, Position, Reason, Record, SessionId, disclosure};
 
 use crate::chain;
+use crate::cipher::{Cipher, Place};
 use crate::state::StateRow;
 use crate::store::{
-    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Link, OpenIntentRow, Reading, Row,
-    SNAPSHOT_FORMAT, SnapshotRow, StoreError,
+    ActKeyRow, ActKeyState, Batch, CLEAR_FORMAT, ENCRYPTED_FORMAT, FORMAT, Head, Link,
+    OpenIntentRow, Reading, Row, SNAPSHOT_FORMAT, SnapshotRow, StoreError,
 };
 
 /// Longest result summary, in characters: it is for a list.
@@ -21,13 +22,23 @@ pub const MAX_SUMMARY_CHARS: usize = 240;
 pub const UNKNOWN_TOOL: &str = "[unknown tool]";
 
 /// One record as a row behind another.
-fn encode(record: &Record, session: &Session, before: &Link) -> Result<Row, StoreError> {
+fn encode(
+    record: &Record,
+    session: &Session,
+    before: &Link,
+    cipher: &Cipher,
+) -> Result<Row, StoreError> {
     let body = serde_json::to_string(&record.event)
         .map_err(|e| StoreError::Unwritable(format!("event {}: {e}", record.seq)))?;
+    let place = Place::Event(session.started.session.as_str(), record.seq);
+    let encrypted = cipher.encrypt(place, &body)?;
     let position = record.event.position();
     let mut row = Row {
         seq: record.seq,
-        format: FORMAT,
+        format: match encrypted {
+            Some(_) => ENCRYPTED_FORMAT,
+            None => CLEAR_FORMAT,
+        },
         epoch: record.epoch,
         at_ms: record.at_ms,
         kind: record.event.kind().to_owned(),
@@ -38,6 +49,7 @@ fn encode(record: &Record, session: &Session, before: &Link) -> Result<Row, Stor
         key: None,
         summary: None,
         body,
+        encrypted,
         chain: Link::default(),
     };
     if let Event::Observed(observed) = &record.event {
@@ -63,6 +75,10 @@ pub fn decode(row: &Row) -> Result<Record, StoreError> {
             found: row.format,
             known: FORMAT,
         });
+    }
+    if row.format == ENCRYPTED_FORMAT && row.encrypted.is_none() {
+        let why = format!("event {} ({}) is not what was encrypted", row.seq, row.kind);
+        return Err(StoreError::Corrupt(why));
     }
     let event: Event = serde_json::from_str(&row.body)
         .map_err(|e| StoreError::Corrupt(format!("event {} ({}): {e}", row.seq, row.kind)))?;
@@ -166,14 +182,15 @@ pub fn summary(observed: &Observed, session: &Session) -> String {
 }
 
 /// Everything that one commit writes for these records. `after` is the session with all of them
-/// applied; `before` is the link of the event before them.
+/// applied; `before` is the link of the event before them, and `cipher` the store's.
 pub fn batch(
     epoch: u64,
     records: &[Record],
     after: &Session,
     before: Link,
+    cipher: &Cipher,
 ) -> Result<Batch, StoreError> {
-    with_head(head(after), epoch, records, after, before)
+    with_head(head(after), epoch, records, after, (before, cipher))
 }
 
 /// What the sessions table shows of a session.
@@ -194,7 +211,8 @@ pub fn head(session: &Session) -> Head {
 /// stored with what the events imply. Its cost does not grow with the session.
 pub fn implied(record: &Record, after: &Session, before: Link) -> Result<Batch, StoreError> {
     let records = std::slice::from_ref(record);
-    with_head(Head::default(), record.epoch, records, after, before)
+    let clear = (before, &Cipher::none());
+    with_head(Head::default(), record.epoch, records, after, clear)
 }
 
 fn with_head(
@@ -202,7 +220,7 @@ fn with_head(
     epoch: u64,
     records: &[Record],
     after: &Session,
-    before: Link,
+    (before, cipher): (Link, &Cipher),
 ) -> Result<Batch, StoreError> {
     let id = after.started.session.to_string();
     let mut batch = Batch {
@@ -219,7 +237,7 @@ fn with_head(
     };
     let mut last = before;
     for record in records {
-        let row = encode(record, after, &last)?;
+        let row = encode(record, after, &last, cipher)?;
         last = row.chain;
         batch.rows.push(row);
         derive(&mut batch, &id, record, after);

@@ -15,8 +15,8 @@ use crate::chain;
 use crate::opening::read_one;
 use crate::state::StateRow;
 use crate::store::{
-    ActKeyRow, ActKeyState, Batch, FORMAT, Head, Lease, Link, OpenIntentRow, PAYLOAD_APART_BYTES,
-    Part, Retention, Row, SnapshotRow, Store, StoreError, Upkeep, Which,
+    ActKeyRow, ActKeyState, Batch, CLEAR_FORMAT, Head, Lease, Link, OpenIntentRow,
+    PAYLOAD_APART_BYTES, Part, Retention, Row, SnapshotRow, Store, StoreError, Upkeep, Which,
 };
 
 /// Milliseconds that the leases of the checks last.
@@ -67,7 +67,7 @@ fn id(name: &str) -> SessionId {
 pub fn row(seq: u64, epoch: u64, body: &str) -> Row {
     Row {
         seq,
-        format: FORMAT,
+        format: CLEAR_FORMAT,
         epoch,
         at_ms: 1000 + seq,
         kind: "run_started".into(),
@@ -78,6 +78,7 @@ pub fn row(seq: u64, epoch: u64, body: &str) -> Row {
         key: None,
         summary: None,
         body: body.into(),
+        encrypted: None,
         chain: [seq as u8; 32],
     }
 }
@@ -419,9 +420,9 @@ async fn a_snapshot_shortens_the_reading(store: &dyn Store) {
     let rows: Vec<Row> = (1..=6).map(|n| row(n, lease.epoch, "1")).collect();
     let snapshot = |seq: u64, body: &str| SnapshotRow {
         seq,
-        format: FORMAT,
+        format: CLEAR_FORMAT,
         chain: [seq as u8; 32],
-        seal: Link::default(),
+        seal: chain::seal(&[seq as u8; 32], body),
         body: body.into(),
     };
     let mut first = batch("s", lease.epoch, rows[..3].to_vec());
@@ -457,7 +458,7 @@ async fn many_sessions_are_read_as_each_alone(store: &dyn Store) {
             .filter(|_| name == "b")
             .map(|(seq, chain)| SnapshotRow {
                 seq,
-                format: FORMAT,
+                format: CLEAR_FORMAT,
                 chain,
                 seal: Link::default(),
                 body: "{}".into(),

@@ -36,6 +36,7 @@ impl JournalError {
                 StoreError::Unwritable(_) => Reason::JournalUnwritable,
                 StoreError::Corrupt(_) => Reason::JournalCorrupt,
                 StoreError::Newer { .. } => Reason::JournalNewer,
+                StoreError::Encrypted { .. } => Reason::JournalEncrypted,
                 StoreError::NotDurable(_) => Reason::JournalNotDurable,
                 StoreError::Locked(_) => Reason::DataDirLocked,
             },

@@ -13,6 +13,7 @@
 //! is on disk, and refuses what an older lease writes.
 
 pub mod chain;
+pub mod cipher;
 pub mod codec;
 pub mod conformance;
 pub mod error;
@@ -25,6 +26,7 @@ pub mod state;
 pub mod store;
 pub mod takeover;
 
+pub use cipher::{Cipher, CipherKey, KeyId, Place};
 pub use error::JournalError;
 pub use feed::{Cursor, Fed, Feed, Portion};
 pub use lease::LeaseKeeper;

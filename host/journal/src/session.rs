@@ -108,7 +108,9 @@ impl SessionJournal {
         };
         let session = Session::begin(&record)?;
         let before = chain::genesis(id.as_str());
-        let batch = codec::batch(lease.epoch, std::slice::from_ref(&record), &session, before)?;
+        let cipher = opening.store.cipher();
+        let records = std::slice::from_ref(&record);
+        let batch = codec::batch(lease.epoch, records, &session, before, &cipher)?;
         let last = batch.rows.last().map_or(before, |r| r.chain);
         opening.reached(Stage::BatchAppended, Moment::Before, None);
         match opening.store.append(batch).await {
@@ -426,7 +428,9 @@ impl SessionJournal {
         }
         let records = std::mem::take(&mut live.staged);
         let session = &live.session;
-        let mut batch = codec::batch(self.lease.epoch, &records, session, writer.chain)?;
+        let cipher = self.opening.store.cipher();
+        let (epoch, before) = (self.lease.epoch, writer.chain);
+        let mut batch = codec::batch(epoch, &records, session, before, &cipher)?;
         if session.last_seq >= writer.snapshot_seq + SNAPSHOT_EVERY_EVENTS {
             let last = batch.rows.last().map_or(writer.chain, |r| r.chain);
             batch.snapshot = Some(codec::freeze(session, last)?);

@@ -3,11 +3,18 @@
 use async_trait::async_trait;
 use stoplog_model::SessionId;
 
+use crate::cipher::{Cipher, KeyId, Place};
 use crate::state::{StateRow, States};
 
-/// Version of the encoding of events and snapshots. Older ones are read for ever. The tables
+/// Newest encoding of events and snapshots that is known. Older ones are read for ever. The tables
 /// around them have a version of their own, which is the store's.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = ENCRYPTED_FORMAT;
+
+/// Encoding of an event that is stored as it is.
+pub const CLEAR_FORMAT: u32 = 1;
+
+/// The same event, encrypted ([`crate::cipher`]).
+pub const ENCRYPTED_FORMAT: u32 = 2;
 
 /// Version of what a snapshot holds. Another one is passed over for the events, which say the same;
 /// so it may change whenever the fold learns something. 2: what was asked of model providers.
@@ -47,8 +54,34 @@ pub struct Row {
     pub summary: Option<String>,
     /// The event, encoded.
     pub body: String,
+    /// The same as it is stored, if it is encrypted.
+    pub encrypted: Option<String>,
     /// Its link (`chain::link`). All zero in a journal that is older than the chain.
     pub chain: Link,
+}
+
+impl Row {
+    /// The body as it is stored: what the link is made of.
+    pub fn stored(&self) -> &str {
+        self.encrypted.as_deref().unwrap_or(&self.body)
+    }
+
+    /// Makes the body of a row that was just read readable. On an error the row stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Encrypted`] without the key, [`StoreError::Corrupt`] if it is damaged.
+    pub fn decrypt(&mut self, session: &str, cipher: &Cipher) -> Result<(), StoreError> {
+        let place = Place::Event(session, self.seq);
+        let clear = cipher.decrypt(place, &self.body)?;
+        if clear.is_some() != (self.format >= ENCRYPTED_FORMAT) {
+            let why = format!("{place} is not in the format that is written beside it");
+            return Err(StoreError::Corrupt(why));
+        }
+        if let Some(clear) = clear {
+            self.encrypted = Some(std::mem::replace(&mut self.body, clear));
+        }
+        Ok(())
+    }
 }
 
 /// The fold of a session up to an event, so that opening it reads the tail alone.
@@ -299,6 +332,12 @@ pub enum StoreError {
         /// Ours.
         known: u32,
     },
+    /// It is encrypted, and the keys are not there.
+    #[error("the journal is encrypted, and key {} is not among those of [journal]", listed(.keys))]
+    Encrypted {
+        /// The keys that are missing.
+        keys: Vec<KeyId>,
+    },
     /// Its durability settings did not take.
     #[error("the journal is not durable: {0}")]
     NotDurable(String),
@@ -307,9 +346,18 @@ pub enum StoreError {
     Locked(String),
 }
 
+fn listed(keys: &[KeyId]) -> String {
+    let names: Vec<String> = keys.iter().map(KeyId::to_string).collect();
+    names.join(", ")
+}
+
 /// A place for rows. Every answer `Ok` to an append means: on disk.
 #[async_trait]
 pub trait Store: States {
+    /// With what the events of a batch are encrypted, before they are handed over: their links are
+    /// made over what is stored. What comes back is readable.
+    fn cipher(&self) -> Cipher;
+
     /// Writes a batch, all or nothing. `Ok` only when it is durable.
     async fn append(&self, batch: Batch) -> Result<(), StoreError>;
 

@@ -119,6 +119,8 @@ reasons! {
     SecretMissing "secret_missing" "declare the secret in the contract and bind it in stoplog.toml";
     /// Others than its owner can read a secret's file.
     SecretExposed "secret_exposed" "chmod 600 the file, and think about a new secret";
+    /// What should be a key of the journal is none.
+    EncryptionKeyInvalid "encryption_key_invalid" "put 64 hexadecimal digits there, as `openssl rand -hex 32` makes them";
     /// An input names a secret.
     SecretNamed "secret_named" "leave {{secret:...}} out of the input: the tool puts its secrets in by itself";
     /// A permit was used twice, or a label was.
@@ -162,6 +164,8 @@ reasons! {
     JournalCorrupt "journal_corrupt" "restore the data directory from a backup";
     /// The journal is from a newer version.
     JournalNewer "journal_newer" "use the version of stoplog that wrote it, or a later one";
+    /// The journal is encrypted, and a key is missing.
+    JournalEncrypted "journal_encrypted" "name the key in `[journal]` of the configuration: `encryption_key`, or `old_encryption_keys`";
     /// The journal's durability settings did not take.
     JournalNotDurable "journal_not_durable" "use a file system that supports SQLite's WAL";
 

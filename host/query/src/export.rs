@@ -2,13 +2,13 @@
 //!
 //! The first line is the header, then comes a line for each event with every column that its link
 //! covers and the link, then a trailer with SHA-256 over all bytes before it. Bodies are in it as
-//! they were journalled: raw, with personal data.
+//! they are in the journal: raw, with personal data, or encrypted.
 //!
 //! Invariant: no byte can be changed without the check finding it, short of writing the chain and
 //! the trailer anew. Against that, keep the last link somewhere else.
 
 use serde::{Deserialize, Serialize};
-use stoplog_journal::{Link, Row, chain};
+use stoplog_journal::{Cipher, Link, Row, StoreError, chain};
 use stoplog_model::Digest;
 
 use crate::verify::{hex, walk};
@@ -114,7 +114,7 @@ pub fn text(session: &str, tenant: &str, exported_at_ms: u64, rows: Vec<Row>) ->
             args_digest: row.args_digest,
             key: row.key,
             summary: row.summary,
-            body: row.body,
+            body: row.encrypted.unwrap_or(row.body),
         };
         text.push_str(&json_line(&line)?);
     }
@@ -135,42 +135,62 @@ fn trailer(before: &[u8]) -> String {
     )
 }
 
-/// Checks a file from its first byte to its last.
-pub fn check(bytes: &[u8]) -> Result<Exported, BrokenExport> {
+/// Why a file was not found sound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsound {
+    /// It is not as it was exported.
+    #[error(transparent)]
+    Broken(#[from] BrokenExport),
+    /// It is encrypted, and the key is not there.
+    #[error(transparent)]
+    Shut(StoreError),
+}
+
+/// Checks a file from its first byte to its last. Encrypted bodies need the journal's keys.
+///
+/// # Errors
+/// [`Unsound::Broken`] with the first line that is not as it was exported; [`Unsound::Shut`] when it
+/// cannot be said, for want of a key.
+pub fn check(bytes: &[u8], cipher: &Cipher) -> Result<Exported, Unsound> {
     let broken = |line: usize, what: String| BrokenExport {
         line: line as u64 + 1,
         what,
     };
     let lines: Vec<&[u8]> = bytes.split_inclusive(|b| *b == b'\n').collect();
     let [first, events @ .., last] = &lines[..] else {
-        return Err(broken(0, "it is too short to be an export".into()));
+        return Err(broken(0, "it is too short to be an export".into()).into());
     };
     let header: Header = parse(first).map_err(|e| broken(0, e))?;
     if header.kind != KIND || header.format != FORMAT {
         let what = format!("it is `{}`, format {}", header.kind, header.format);
-        return Err(broken(0, what));
+        return Err(broken(0, what).into());
     }
     let mut rows = Vec::with_capacity(events.len());
     for (i, line) in events.iter().enumerate() {
-        rows.push(row(parse(line).map_err(|e| broken(i + 1, e))?));
+        let mut row = row(parse(line).map_err(|e| broken(i + 1, e))?);
+        match row.decrypt(&header.session, cipher) {
+            Ok(()) => rows.push(row),
+            Err(shut @ StoreError::Encrypted { .. }) => return Err(Unsound::Shut(shut)),
+            Err(e) => return Err(broken(i + 1, e.to_string()).into()),
+        }
     }
     let walked = walk(&header.session, &rows, true).map_err(|f| {
         let line = rows.iter().position(|r| Some(r.seq) == f.seq);
         broken(line.map_or(0, |i| i + 1), f.what)
     })?;
     let Some(walked) = walked else {
-        return Err(broken(1, "there are no events".into()));
+        return Err(broken(1, "there are no events".into()).into());
     };
     let told = (&header.tenant[..], header.events, header.last_link.bytes());
     let tenant = walked.session.started.tenant.as_str();
     if told != (tenant, rows.len() as u64, walked.last) {
         let what = "tenant, number of events or last link are not those of the events";
-        return Err(broken(0, what.into()));
+        return Err(broken(0, what.into()).into());
     }
     let before = bytes.len() - last.len();
     if **last != *trailer(&bytes[..before]).as_bytes() {
         let what = "the digest of all lines is another: the header or this line was changed";
-        return Err(broken(lines.len() - 1, what.into()));
+        return Err(broken(lines.len() - 1, what.into()).into());
     }
     Ok(Exported {
         session: header.session,
@@ -199,6 +219,7 @@ fn row(line: Line) -> Row {
         key: line.key,
         summary: line.summary,
         body: line.body,
+        encrypted: None,
         chain: line.link.bytes(),
     }
 }

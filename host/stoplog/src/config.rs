@@ -4,6 +4,7 @@
 //! knows is an error too, so a typo never silently means the default.
 
 mod claims;
+mod journal;
 mod limits;
 mod log;
 mod metrics;
@@ -28,6 +29,7 @@ use toml::Spanned;
 
 use crate::error::CliError;
 
+pub use journal::JournalConfig;
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use metrics::Metrics;
 pub use model::{ChainConfig, FallbackConfig, ModelConfig, ProfileConfig};
@@ -61,6 +63,8 @@ struct File {
     claims: claims::Section,
     #[serde(default)]
     shutdown: Shutdown,
+    #[serde(default)]
+    journal: journal::Section,
     #[serde(default)]
     retention: retention::Section,
     #[serde(default)]
@@ -138,6 +142,8 @@ pub struct Config {
     pub max_iterations: u32,
     /// How long an orderly shutdown may take in all (`[shutdown] grace_seconds`, 30 by default).
     pub grace: Duration,
+    /// How the journal is encrypted (`[journal]`).
+    pub journal: JournalConfig,
     /// How long sessions and keys are kept (`[retention]`).
     pub retention: Kept,
     /// How clients come in (`[serve]`).
@@ -212,6 +218,7 @@ impl Config {
             system_prompt: file.agent.system_prompt,
             max_iterations,
             grace: grace(&source, &file.shutdown)?,
+            journal: file.journal.check(&source, base)?,
             retention: file.retention.check(&source)?,
             metrics: file.metrics.check(&source, &serve)?,
             serve,

@@ -76,13 +76,14 @@ impl CliError {
                 | ToolImportRefused | ToolContractInvalid | ToolFieldUndecided | ToolUnstable
                 | ToolChanged | ToolMissing | ToolClassNotAccepted | ToolDeclined | ToolNotAdded
                 | ToolNotBuilt | ProjectNotFound | ProjectExists | ToolNameReserved
-                | TemplateMissing | SecretExposed | CaseInvalid | TemplateInvalid | ListenFailed
-                | ClientConfigInvalid | KeyNotFound,
+                | TemplateMissing | SecretExposed | EncryptionKeyInvalid | CaseInvalid
+                | TemplateInvalid | ListenFailed | ClientConfigInvalid | KeyNotFound,
             ) => Exit::Config,
             Some(
                 DataDirLocked | SessionLeased | LeaseLost | JournalUnwritable | JournalCorrupt
-                | JournalNewer | JournalNotDurable | TracesUnusable | TracesNewer | LabelsUnusable
-                | ExportBroken | SessionNotFound | SessionExists | SessionEnded | StateNotFound,
+                | JournalNewer | JournalEncrypted | JournalNotDurable | TracesUnusable
+                | TracesNewer | LabelsUnusable | ExportBroken | SessionNotFound | SessionExists
+                | SessionEnded | StateNotFound,
             ) => Exit::Journal,
             Some(QuestionInvalid) => Exit::Usage,
             _ => Exit::Failed,

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use stoplog_journal::{
-    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, States, Store, StoreError,
-    Which,
+    ActKeyRow, Batch, Cipher, Lease, OpenIntentRow, Part, Reading, SessionRow, States, Store,
+    StoreError, Which,
 };
 use stoplog_model::SessionId;
 use stoplog_model::state::{StateAsk, StateSeen};
@@ -175,6 +175,10 @@ impl States for FaultyStore {
 
 #[async_trait]
 impl Store for FaultyStore {
+    fn cipher(&self) -> Cipher {
+        self.inner.cipher()
+    }
+
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.through(Op::Append, self.inner.append(batch)).await
     }

@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use stoplog_journal::{
-    ActKeyRow, ActKeyState, Batch, Cursor, Fed, Feed, Head, Lease, OpenIntentRow, Part, Portion,
-    Pruned, Reading, Retention, Row, SessionRow, SnapshotRow, States, Store, StoreError, Upkeep,
-    Which,
+    ActKeyRow, ActKeyState, Batch, Cipher, Cursor, Fed, Feed, Head, Lease, OpenIntentRow, Part,
+    Portion, Pruned, Reading, Retention, Row, SessionRow, SnapshotRow, States, Store, StoreError,
+    Upkeep, Which,
 };
 use stoplog_model::SessionId;
 use stoplog_model::state::{StateAsk, StateSeen, Value};
@@ -124,6 +124,11 @@ impl States for MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
+    fn cipher(&self) -> Cipher {
+        // It is gone with the process.
+        Cipher::none()
+    }
+
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         let mut tables = self.tables();
         tables.check(&batch)?;

@@ -17,6 +17,7 @@ mod connection;
 mod deep;
 mod feed;
 mod guard;
+mod keys;
 mod prune;
 mod read;
 mod state;
@@ -31,8 +32,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::Connection;
 use stoplog_journal::{
-    ActKeyRow, Batch, Cursor, Fed, Feed, Lease, OpenIntentRow, Part, Portion, Pruned, Reading,
-    Retention, SessionRow, States, Store, StoreError, Upkeep, Which,
+    ActKeyRow, Batch, Cipher, Cursor, Fed, Feed, KeyId, Lease, OpenIntentRow, Part, Portion,
+    Pruned, Reading, Retention, SessionRow, States, Store, StoreError, Upkeep, Which,
 };
 use stoplog_model::SessionId;
 use stoplog_model::port::{Moment, Stage, Unwatched, Watch};
@@ -83,6 +84,7 @@ pub struct SqliteStore {
     path: PathBuf,
     /// Format of the file: an older one stays as it is when it is only looked at.
     format: u32,
+    cipher: Cipher,
     watch: Arc<dyn Watch>,
     jobs: Option<mpsc::Sender<Job>>,
     /// Those who wait for the writer.
@@ -103,24 +105,74 @@ impl std::fmt::Debug for SqliteStore {
 impl SqliteStore {
     /// Opens the file, makes it if need be, checks it (`quick_check`) and its settings.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open_watched(path, Arc::new(Unwatched))
+        SqliteStore::open_watched(path, Arc::new(Unwatched), Cipher::none())
     }
 
-    /// The same, with a watcher that is told of commits and of pruning.
-    pub fn open_watched(path: &Path, watch: Arc<dyn Watch>) -> Result<SqliteStore, StoreError> {
+    /// The same for a host, which has the data directory to itself: with a watcher that is told of
+    /// commits and of pruning, and the keys of the journal. From here on the file needs the key that
+    /// is written with.
+    ///
+    /// # Errors
+    /// Among others [`StoreError::Encrypted`] when a key is missing that anything in the file
+    /// needs: a host that cannot read what is there, or would write on in the clear unasked, must
+    /// not begin.
+    pub fn open_watched(
+        path: &Path,
+        watch: Arc<dyn Watch>,
+        cipher: Cipher,
+    ) -> Result<SqliteStore, StoreError> {
+        let connection = SqliteStore::checked(path)?;
+        keys::take_over(&connection, &cipher)?;
+        SqliteStore::over(path, connection, watch, cipher)
+    }
+
+    /// The same for a command that may work beside a host: it writes as the last host did, whatever
+    /// the configuration says by now, because that host reads what it writes.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open_watched`].
+    pub fn open_beside(
+        path: &Path,
+        watch: Arc<dyn Watch>,
+        cipher: Cipher,
+    ) -> Result<SqliteStore, StoreError> {
+        let connection = SqliteStore::checked(path)?;
+        keys::require(&connection, &cipher)?;
+        let latest = keys::noted(&connection)?.pop();
+        SqliteStore::over(
+            path,
+            connection,
+            watch,
+            cipher.writing_with(latest.as_ref()),
+        )
+    }
+
+    fn checked(path: &Path) -> Result<Connection, StoreError> {
         let connection = connection::open_for_writing(path)?;
         connection::check(&connection)?;
         connection::settle_log(&connection)?;
+        Ok(connection)
+    }
+
+    fn over(
+        path: &Path,
+        connection: Connection,
+        watch: Arc<dyn Watch>,
+        cipher: Cipher,
+    ) -> Result<SqliteStore, StoreError> {
+        keys::wipe_what_is_deleted(&connection, &cipher)?;
         let (jobs, inbox) = mpsc::channel();
         let own_path = path.to_owned();
         let own_watch = watch.clone();
+        let own_cipher = cipher.clone();
         let writer = std::thread::Builder::new()
             .name("stoplog-journal".into())
-            .spawn(move || write::run(own_path, connection, inbox, own_watch))
+            .spawn(move || write::run(own_path, connection, inbox, own_watch, &own_cipher))
             .map_err(|e| StoreError::Unwritable(format!("no writer thread: {e}")))?;
         Ok(SqliteStore {
             path: path.to_owned(),
             format: FORMAT,
+            cipher,
             watch,
             jobs: Some(jobs),
             waiting: AtomicU32::new(0),
@@ -130,19 +182,45 @@ impl SqliteStore {
     }
 
     /// Opens the file for looking alone: nothing is locked, made or written, so a look never
-    /// stands in a host's way.
+    /// stands in a host's way. What is encrypted is read with [`SqliteStore::with_cipher`].
     pub fn open_to_read(path: &Path) -> Result<SqliteStore, StoreError> {
         let connection = connection::open_for_reading(path)?;
         let format = connection::check_format(&connection)?;
         Ok(SqliteStore {
             path: path.to_owned(),
             format,
+            cipher: Cipher::none(),
             watch: Arc::new(Unwatched),
             jobs: None,
             waiting: AtomicU32::new(0),
             writer: None,
             readers: Mutex::new(vec![connection]),
         })
+    }
+
+    /// The same file, read with these keys. One that is missing is missed when something that needs
+    /// it is read.
+    pub fn with_cipher(mut self, cipher: Cipher) -> SqliteStore {
+        self.cipher = cipher;
+        self
+    }
+
+    /// The keys that anything in the file may need, the latest last. Empty if nothing in it was ever
+    /// encrypted.
+    pub async fn keys(&self) -> Result<Vec<KeyId>, StoreError> {
+        self.query(|c| Ok(keys::noted(c))).await?
+    }
+
+    /// [`StoreError::Encrypted`] when one is missing that is still needed.
+    pub async fn require_keys(&self) -> Result<(), StoreError> {
+        let cipher = self.cipher.clone();
+        self.query(move |c| Ok(keys::require(c, &cipher))).await?
+    }
+
+    /// Those of the keys that nothing needs any more: the configuration may leave them out, and
+    /// the next host strikes them off. Looks at every row, if there is more than one key.
+    pub async fn unneeded_keys(&self) -> Result<Vec<KeyId>, StoreError> {
+        self.query(|c| Ok(keys::unneeded(c))).await?
     }
 
     /// How many wait for the writer, with those whose commit is under way.
@@ -248,7 +326,8 @@ impl States for SqliteStore {
     ) -> Result<StateSeen, StoreError> {
         // A few rows by their key, as with a claim: shorter than the way to another thread.
         let connection = self.reader()?;
-        let seen = state::answer(&connection, self.format, (tenant, tool), ask);
+        let file = (self.format, &self.cipher);
+        let seen = state::answer(&connection, file, (tenant, tool), ask);
         self.give_back(connection);
         seen
     }
@@ -256,15 +335,31 @@ impl States for SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn cipher(&self) -> Cipher {
+        self.cipher.clone()
+    }
+
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
-        self.write(|reply| Job::Append(Box::new(batch), reply))
-            .await
+        let done = self.write(|reply| Job::Append(Box::new(batch), reply));
+        match done.await {
+            Err(StoreError::ActTaken(row)) => {
+                Err(StoreError::ActTaken(keys::act_key(&self.cipher, row)?))
+            }
+            done => done,
+        }
     }
 
     async fn read(&self, sessions: &[SessionId], part: Part) -> Result<Vec<Reading>, StoreError> {
         let (sessions, format) = (sessions.to_vec(), self.format);
-        self.query(move |c| read::readings(c, format, &sessions, part))
-            .await
+        let found = self.query(move |c| {
+            let readings = read::readings(c, format, &sessions, part)?;
+            Ok((sessions, readings))
+        });
+        let (sessions, readings) = found.await?;
+        let decrypted = |(id, reading): (&SessionId, Reading)| {
+            keys::reading(&self.cipher, id.as_str(), reading)
+        };
+        sessions.iter().zip(readings).map(decrypted).collect()
     }
 
     async fn lease(
@@ -314,7 +409,10 @@ impl Store for SqliteStore {
         let connection = self.reader()?;
         let found = read::act_key(&connection, self.format, scope, key);
         self.give_back(connection);
-        found.map_err(connection::read_error)
+        match found.map_err(connection::read_error)? {
+            Some(row) => keys::act_key(&self.cipher, row).map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn open_intents(&self) -> Result<Vec<OpenIntentRow>, StoreError> {
@@ -350,8 +448,15 @@ impl Upkeep for SqliteStore {
 impl Feed for SqliteStore {
     async fn feed(&self, after: &Cursor, portion: Portion) -> Result<Option<Fed>, StoreError> {
         let (after, format) = (after.clone(), self.format);
-        self.query(move |c| feed::fed(c, format, &after, portion))
-            .await
+        let fed = self.query(move |c| feed::fed(c, format, &after, portion));
+        let Some(mut fed) = fed.await? else {
+            return Ok(None);
+        };
+        for (session, row) in &mut fed.rows {
+            // Given as it is stored: one damaged session must not hide the others.
+            keys::unless_damaged(row.decrypt(session, &self.cipher))?;
+        }
+        Ok(Some(fed))
     }
 }
 

@@ -201,6 +201,42 @@ pub(crate) async fn spans(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
     Ok(measures)
 }
 
+/// The price of encryption at rest: the same host with and without a key.
+pub(crate) async fn encryption(bench: &Bench) -> anyhow::Result<Vec<Measure>> {
+    let mut measures = Vec::new();
+    let file = bench.fresh_file("encrypted");
+    let with = Arc::new(Host::new(
+        &bench.parts,
+        rows::encrypted_on_disk(&file)?,
+        None,
+    )?);
+    let (without, _) = host(bench, "clear", false)?;
+    let compared = compare(
+        bench.time,
+        || async { Ok(with.round(Kind::Write, 1, SERIAL_CALLS).await?.p50_us()) },
+        || async { Ok(without.round(Kind::Write, 1, SERIAL_CALLS).await?.p50_us()) },
+    )
+    .await?;
+    let note = "the floor is the same host without a key";
+    let name = "serial write call encrypted, p50";
+    measures.push(Measure::beside(name, "us", compared, Goal::Stated).noted(note));
+    let calls = calls_each(BYTES_SESSIONS);
+    let compared = compare(
+        bench.time,
+        || async { Ok(with.round(Kind::Write, BYTES_SESSIONS, calls).await?.rate()) },
+        || async {
+            Ok(without
+                .round(Kind::Write, BYTES_SESSIONS, calls)
+                .await?
+                .rate())
+        },
+    )
+    .await?;
+    let name = format!("write calls a second encrypted, {BYTES_SESSIONS} sessions");
+    measures.push(Measure::beside(name, "/s", compared, Goal::Stated).noted(note));
+    Ok(measures)
+}
+
 /// The product alone, round by round, until the time is over.
 pub(crate) async fn load(
     bench: &Bench,

@@ -15,6 +15,7 @@
 //! | measure | file | product | floor |
 //! |---|---|---|---|
 //! | `commits` | `calls.rs` | commit frames of the log, per call | none: it is counted |
+//! | `encryption` | `calls.rs` | the host with a key for its journal | the same without |
 //! | `serial` | `calls.rs` | one session through the driver | the same rows, commits, requests |
 //! | `throughput` | `calls.rs` | 64 and 256 sessions through the driver | the same |
 //! | `spans` | `calls.rs` | a host with the sink of spans | the same host without |
@@ -67,11 +68,12 @@ use crate::report::Measure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is measured when nothing is named: all but pruning, questions and the soak, which take long.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "commits",
     "serial",
     "throughput",
     "spans",
+    "encryption",
     "projection",
     "class0",
     "bytes",
@@ -227,6 +229,7 @@ async fn measure(bench: &Bench, name: &str) -> anyhow::Result<Vec<Measure>> {
         "serial" => calls::serial(bench).await,
         "throughput" => calls::throughput(bench).await,
         "spans" => calls::spans(bench).await,
+        "encryption" => calls::encryption(bench).await,
         "projection" => projection::projection(bench).await,
         "questions" => questions::questions_at_size(bench).await,
         "class0" => pure::class0(bench).await,

@@ -79,7 +79,7 @@ async fn one(store: Arc<SqliteStore>, n: usize, body: String) -> anyhow::Result<
     let rows = (1..=EVENTS as u64).map(|seq| {
         let mut row = Row {
             seq,
-            format: store::FORMAT,
+            format: store::CLEAR_FORMAT,
             epoch: lease.epoch,
             at_ms: n as u64 + 1,
             kind: "call_started".into(),
@@ -90,6 +90,7 @@ async fn one(store: Arc<SqliteStore>, n: usize, body: String) -> anyhow::Result<
             key: None,
             summary: None,
             body: body.clone(),
+            encrypted: None,
             chain: last,
         };
         row.chain = chain::link(&last, &row);

@@ -8,15 +8,25 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures::StreamExt;
 use futures::future::try_join_all;
+use stoplog_journal::cipher::KEY_BYTES;
 use stoplog_journal::{
-    Opening, Part, Reading, Row, Store, Which, chain, codec, load, load_each, read_one, take_over,
+    Cipher, CipherKey, Opening, Part, Reading, Row, Store, Which, chain, codec, load, load_each,
+    read_one, take_over,
 };
+use stoplog_model::port::Unwatched;
 use stoplog_model::{Record, Session, SessionId};
 use stoplog_store::{MemoryStore, SqliteStore};
 
 /// A journal on disk.
 pub(crate) fn on_disk(path: &Path) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(SqliteStore::open(path)?))
+}
+
+/// The same, encrypted at rest.
+pub(crate) fn encrypted_on_disk(path: &Path) -> anyhow::Result<Arc<dyn Store>> {
+    let cipher = Cipher::new(Some(CipherKey::new(&[7; KEY_BYTES])), Vec::new());
+    let store = SqliteStore::open_watched(path, Arc::new(Unwatched), cipher)?;
+    Ok(Arc::new(store))
 }
 
 /// A journal in memory.

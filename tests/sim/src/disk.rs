@@ -11,11 +11,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 
 use async_trait::async_trait;
+use stoplog_journal::cipher::KEY_BYTES;
 use stoplog_journal::{
-    ActKeyRow, Batch, Lease, OpenIntentRow, Part, Reading, SessionRow, States, Store, StoreError,
-    Which,
+    ActKeyRow, Batch, Cipher, CipherKey, Lease, OpenIntentRow, Part, Reading, SessionRow, States,
+    Store, StoreError, Which,
 };
 use stoplog_model::SessionId;
+use stoplog_model::port::Unwatched;
 use stoplog_model::state::{StateAsk, StateSeen};
 use stoplog_store::SqliteStore;
 use stoplog_vfs::{Entry, Image, Recording};
@@ -77,11 +79,17 @@ fn new_folder() -> TempDir {
     must(made, "no folder")
 }
 
+/// What is written is encrypted: a torn or lost write must not cost more than a clear one.
+fn cipher() -> Cipher {
+    Cipher::new(Some(CipherKey::new(&[7; KEY_BYTES])), Vec::new())
+}
+
 impl State {
     /// Records the folder from here on, and opens the store in it.
     fn open(&mut self) -> Result<(), StoreError> {
         self.recording = Some(must(Recording::start(self.folder.path()), "no recording"));
-        let store = SqliteStore::open(&self.folder.path().join("journal.db"))?;
+        let file = self.folder.path().join("journal.db");
+        let store = SqliteStore::open_watched(&file, Arc::new(Unwatched), cipher())?;
         self.store = Some(Arc::new(store));
         Ok(())
     }
@@ -183,6 +191,10 @@ impl States for Disk {
 
 #[async_trait]
 impl Store for Disk {
+    fn cipher(&self) -> Cipher {
+        cipher()
+    }
+
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.run(|store| async move { store.append(batch).await })
     }
@@ -279,6 +291,10 @@ impl States for Promised {
 
 #[async_trait]
 impl Store for Promised {
+    fn cipher(&self) -> Cipher {
+        self.inner.cipher()
+    }
+
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         self.told(self.inner.append(batch)).await
     }

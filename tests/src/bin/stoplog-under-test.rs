@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::Context;
-use stoplog_journal::{Retention, Upkeep};
+use stoplog_journal::{Cipher, Retention, Upkeep};
 use stoplog_model::Position;
 use stoplog_model::port::{Moment, Stage, Unwatched, Watch};
 use stoplog_store::{DataDir, SqliteStore};
@@ -158,7 +158,7 @@ fn prune(bounds: &str, watch: Arc<dyn Watch>) -> anyhow::Result<()> {
         batch: 2,
     };
     let data = DataDir::for_host(&data_dir()?, "the pruner")?;
-    let store = SqliteStore::open_watched(&data.journal(), watch)?;
+    let store = SqliteStore::open_watched(&data.journal(), watch, Cipher::none())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -12,7 +12,7 @@ mod contract;
 use std::path::Path;
 
 use stoplog_journal::codec;
-use stoplog_journal::store::{FORMAT, Row};
+use stoplog_journal::store::{CLEAR_FORMAT, Row};
 
 pub use adapter::http_adapter;
 pub use contract::{contract, key_template, schema};
@@ -50,7 +50,7 @@ pub fn journal_codec(bytes: &[u8]) {
         .and_then(|v| Some(v.get("kind")?.as_str()?.to_owned()));
     let row = Row {
         seq: 1,
-        format: FORMAT,
+        format: CLEAR_FORMAT,
         epoch: 1,
         at_ms: 0,
         kind: kind.unwrap_or_default(),
@@ -61,6 +61,7 @@ pub fn journal_codec(bytes: &[u8]) {
         key: None,
         summary: None,
         body: text.clone().into_owned(),
+        encrypted: None,
         chain: [0; 32],
     };
     let _ = codec::kept_observation(&text);

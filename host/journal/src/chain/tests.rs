@@ -82,3 +82,21 @@ fn iteration_and_ordinal_are_told_apart() {
     let before = genesis("s");
     assert_ne!(link(&before, &one), link(&before, &other));
 }
+
+/// Whoever has the file and no key must not be able to try out texts: of two encryptions of one
+/// text, the links have nothing in common.
+#[test]
+fn a_link_is_made_over_what_is_stored() {
+    let encrypted = |stored: &str| Row {
+        encrypted: Some(stored.into()),
+        ..row(1, 1, "{}")
+    };
+    let before = genesis("s");
+    let (one, other) = (encrypted("enc1:a"), encrypted("enc1:b"));
+    assert_ne!(link(&before, &one), link(&before, &other));
+    let other_text = Row {
+        body: "{\"a\":1}".into(),
+        ..one.clone()
+    };
+    assert_eq!(link(&before, &one), link(&before, &other_text));
+}

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stoplog_journal::{ActKeyState, OpenIntentRow, SnapshotRow, StoreError, chain, codec};
+use stoplog_journal::{ActKeyState, Cipher, OpenIntentRow, SnapshotRow, StoreError, chain, codec};
 use stoplog_model::Session;
 use stoplog_store::SqliteStore;
 
@@ -157,7 +157,7 @@ async fn any_byte_of_an_export_counts() {
     let tenant = dossier.listed.as_ref().map(|l| l.head.tenant.clone());
     let text = export::text(NAME, &tenant.expect("listed"), 1000, dossier.rows.clone());
     let good = text.expect("a file").into_bytes();
-    let found = export::check(&good).expect("sound");
+    let found = export::check(&good, &Cipher::none()).expect("sound");
     assert_eq!((found.events, found.session.as_str()), (28, NAME));
     assert_eq!(Some(found.last), dossier.rows.last().map(|r| r.chain));
     let lines = |upto: usize| good[..upto].iter().filter(|b| **b == b'\n').count() as u64;
@@ -169,15 +169,22 @@ async fn any_byte_of_an_export_counts() {
     for at in &sample {
         let mut bytes = good.clone();
         bytes[*at] ^= 1 << (at % 8);
-        let broken = export::check(&bytes).expect_err(&format!("byte {at}"));
-        named += usize::from(broken.line == lines(*at) + 1);
+        let broken = export::check(&bytes, &Cipher::none()).expect_err(&format!("byte {at}"));
+        let line = match broken {
+            export::Unsound::Broken(e) => e.line,
+            export::Unsound::Shut(e) => panic!("byte {at}: {e}"),
+        };
+        named += usize::from(line == lines(*at) + 1);
     }
     assert!(named * 10 > sample.len() * 8, "{named} of {}", sample.len());
     for cut in [0, 1, good.len() / 2, good.len() - 1] {
-        assert!(export::check(&good[..cut]).is_err(), "cut at {cut}");
+        assert!(
+            export::check(&good[..cut], &Cipher::none()).is_err(),
+            "cut at {cut}"
+        );
     }
     let longer = [&good[..], b"\n"].concat();
-    assert!(export::check(&longer).is_err());
+    assert!(export::check(&longer, &Cipher::none()).is_err());
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use stoplog_query::waiting;
 use super::Context;
 use crate::args::Approvals;
 use crate::error::{CliError, Exit};
-use crate::host::{self, Journal, SystemClock};
+use crate::host::{self, SystemClock};
 use crate::output;
 use crate::people::{self, By};
 
@@ -28,7 +28,7 @@ pub(super) async fn run(context: &Context, command: Approvals) -> Result<Exit, C
 }
 
 async fn list(context: &Context, all: bool) -> Result<Exit, CliError> {
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let loaded = stoplog_query::all(&*store).await?;
     let now_ms = SystemClock.now_ms();
     let mut asked = waiting::approvals(&loaded);
@@ -61,7 +61,7 @@ async fn list(context: &Context, all: bool) -> Result<Exit, CliError> {
 }
 
 async fn show(context: &Context, id: &ApprovalId) -> Result<Exit, CliError> {
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let loaded = stoplog_query::all(&*store).await?;
     let asked = waiting::approvals(&loaded);
     let asked = asked
@@ -144,10 +144,10 @@ pub(super) async fn settle(
         let message = "--by and --reason must say something: they are the record";
         return Err(CliError::internal(message));
     }
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let loaded = stoplog_query::all(&*store).await?;
     let session = waiting::session_of(&loaded, id).ok_or_else(|| people::no_approval(id))?;
-    let journal = Journal::beside_host(&context.data_dir()?, context.watch.clone())?;
+    let journal = context.beside_host().await?;
     let writer = people::open_patiently(&journal, &session, context.watch.clone()).await?;
     let by = By { name: by, note };
     let result = people::decide_in(&writer, id, verdict, by).await;

@@ -37,7 +37,7 @@ impl From<AskError> for CliError {
 /// The trace store, at the end of the journal. Says so when sessions in it are broken: an answer
 /// that lacks some must not look whole.
 pub(super) async fn traces(context: &Context) -> Result<Arc<TraceDb>, CliError> {
-    let traces = host::traces(&context.data_dir()?).await?;
+    let traces = host::traces(&context.data_dir()?, context.look().await?).await?;
     let broken = traces.broken().await?;
     if let Some(first) = broken.first() {
         output::note(format!(

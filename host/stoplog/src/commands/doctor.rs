@@ -4,7 +4,9 @@ use std::process::Command;
 
 use serde_json::json;
 use stoplog_journal::Store;
-use stoplog_store::DataDir;
+use stoplog_store::{DataDir, TraceDb};
+use stoplog_telemetry::TraceStore;
+use stoplog_telemetry::otlp::OTLP;
 
 use super::Context;
 use crate::config::{Config, ModelConfig, ProfileConfig};
@@ -103,15 +105,46 @@ async fn look(config: &Config, findings: &mut Vec<Finding>) {
         Ok(data) => tools(config, &data, findings),
         Err(error) => findings.push(bad("data directory", &error.into())),
     }
+    match config.journal.cipher().map(|keys| keys.current().cloned()) {
+        Ok(None) => findings.push(good("encryption of the journal: not configured")),
+        Ok(Some(id)) => findings.push(good(format!(
+            "encryption of the journal: key {id} for what is written from the next start on"
+        ))),
+        Err(error) => findings.push(bad("encryption of the journal", &error)),
+    }
     if !config.data_dir.join("journal.db").exists() {
         return findings.push(good("journal: none yet; the first run makes it"));
     }
     match journal(config).await {
-        Ok(open) => findings.push(good(format!(
-            "journal: quick_check passed, {open} effect(s) in doubt; `stoplog verify` looks at all of it"
+        Ok(found) => findings.push(good(format!(
+            "journal: quick_check passed, {}, {} effect(s) in doubt; `stoplog verify` looks at all of it",
+            found.encryption, found.open
         ))),
         Err(error) => findings.push(bad("journal", &error)),
     }
+    if let Some(collector) = &config.telemetry.collector {
+        let at = collector.url.host_str().unwrap_or("?");
+        match unsent(config).await {
+            Ok(0) => findings.push(good(format!("collector at {at}: all spans are sent"))),
+            Ok(spans) => findings.push(good(format!(
+                "collector at {at}: {spans} span(s) wait in the trace store"
+            ))),
+            Err(error) => findings.push(bad("trace store", &error)),
+        }
+    }
+}
+
+/// Spans that are over and that the collector has not taken yet.
+async fn unsent(config: &Config) -> Result<u64, CliError> {
+    let file = config.data_dir.join("traces.db");
+    if !file.exists() {
+        return Ok(0);
+    }
+    let traces = TraceDb::open(&file)?;
+    let last = traces.last_place().await?;
+    // Who is configured for the first time gets what ends from then on.
+    let sent = traces.sent(OTLP).await?.unwrap_or(last);
+    Ok(last.saturating_sub(sent))
 }
 
 /// What is asked for turns, as it would be asked. Nothing is sent.
@@ -147,11 +180,26 @@ fn models(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Checks the journal, and counts its open intents.
-async fn journal(config: &Config) -> Result<usize, CliError> {
-    let store = host::look(&config.data_dir)?;
+/// What a journal that passed its check has.
+struct Found {
+    encryption: String,
+    /// Open intents.
+    open: usize,
+}
+
+/// Checks the journal and that its keys are there, and counts its open intents.
+async fn journal(config: &Config) -> Result<Found, CliError> {
+    let store = host::look(&config.data_dir, || config.journal.cipher()).await?;
     store.quick_check().await?;
-    Ok(store.open_intents().await?.len())
+    store.require_keys().await?;
+    let keys = store.keys().await?;
+    let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let encryption = match keys.is_empty() {
+        true => "nothing in it encrypted".to_owned(),
+        false => format!("encrypted with {}", names.join(", ")),
+    };
+    let open = store.open_intents().await?.len();
+    Ok(Found { encryption, open })
 }
 
 fn tools(config: &Config, data: &DataDir, findings: &mut Vec<Finding>) {

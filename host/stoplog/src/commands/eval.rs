@@ -56,7 +56,7 @@ async fn export(context: &Context, asked: &EvalExport) -> Result<Exit, CliError>
     };
     ask::among(&mut filter, Dimension::Tenant, &asked.tenant);
     let traces = ask::traces(context).await?;
-    let journal = host::look(&data_dir)?;
+    let journal = context.look().await?;
     let labels = labels(&data_dir)?;
     let bounds = AnswerBounds {
         rows: MAX_SESSIONS,
@@ -178,7 +178,7 @@ pub(super) fn labels(data_dir: &Path) -> Result<BTreeMap<String, Label>, CliErro
 
 async fn label(context: &Context, asked: EvalLabel) -> Result<Exit, CliError> {
     let data_dir = context.data_dir()?;
-    let traces = host::traces(&data_dir).await?;
+    let traces = host::traces(&data_dir, context.look().await?).await?;
     let session = asked.session.to_string();
     if traces.spans(Scope::Session(&session)).await?.is_empty() {
         let message = format!("there is no session {session} with a run");

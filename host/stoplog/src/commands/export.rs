@@ -13,12 +13,12 @@ use super::Context;
 use crate::args::Export;
 use crate::error::{CliError, Exit};
 use crate::files;
-use crate::host::{self, SystemClock};
+use crate::host::SystemClock;
 use crate::output;
 
 pub(super) async fn run(context: &Context, args: Export) -> Result<Exit, CliError> {
     let id = &args.session;
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let reading = read_one(&*store, id, Part::Whole).await?;
     // A file that stands for itself must not be made of what does not.
     chain::check(id.as_str(), &reading)?;

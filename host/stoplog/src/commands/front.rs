@@ -47,7 +47,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, CliError> {
     let grace = config.grace;
     let room = config.serve.runs_at_work;
-    let journal = Journal::for_host(&config.data_dir, context.watch.clone())?;
+    let journal = Journal::for_host(&config, context.watch.clone())?;
     let plan = plan(&config, &journal)?;
     let (watch, shutdown) = (context.watch.clone(), context.shutdown.clone());
     let host = Host::new(journal, config, voice, watch, shutdown)?;

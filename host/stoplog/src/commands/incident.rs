@@ -16,7 +16,7 @@ use super::{Context, trace};
 use crate::args::Incident;
 use crate::error::{CliError, Exit};
 use crate::files;
-use crate::host::{self, SystemClock};
+use crate::host::SystemClock;
 use crate::output;
 
 /// Files that a folder of evidence may have: more is another folder, and is not read.
@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, command: Incident) -> Result<Exit, Cl
     let Incident::Export { what, out } = command;
     let found = trace::find(context, &what).await?;
     let session = found.session().clone();
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let dossier = store.dossier(session.as_str()).await?;
     if dossier != Dossier::default() {
         verified(&store, session.as_str(), &dossier)?;

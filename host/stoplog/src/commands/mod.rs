@@ -29,12 +29,15 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stoplog_journal::Cipher;
 use stoplog_model::port::Watch;
+use stoplog_store::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{self, Args, Command};
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::error::{CliError, Exit};
+use crate::host::{self, Journal};
 
 /// What every command knows.
 pub(crate) struct Context {
@@ -95,6 +98,33 @@ impl Context {
     /// Where the configuration is, or would be.
     pub(crate) fn config_path(&self) -> &Path {
         &self.config
+    }
+
+    /// The keys that the configuration names.
+    pub(crate) fn configured_keys(&self) -> Result<Cipher, CliError> {
+        self.config()?.journal.cipher()
+    }
+
+    /// The keys that the journal of the data directory needs, for a command that may work beside a
+    /// host. None where nothing is encrypted: a data directory can be named without a configuration.
+    pub(crate) async fn keys(&self) -> Result<Cipher, CliError> {
+        let file = self.data_dir()?.join("journal.db");
+        let is_clear = !file.exists() || SqliteStore::open_to_read(&file)?.keys().await?.is_empty();
+        match is_clear {
+            true => Ok(Cipher::none()),
+            false => self.configured_keys(),
+        }
+    }
+
+    /// The rows of the data directory, for looking: see [`host::look`].
+    pub(crate) async fn look(&self) -> Result<Arc<SqliteStore>, CliError> {
+        host::look(&self.data_dir()?, || self.configured_keys()).await
+    }
+
+    /// The journal of the data directory, for writing beside a host that may be there.
+    pub(crate) async fn beside_host(&self) -> Result<Journal, CliError> {
+        let keys = self.keys().await?;
+        Journal::beside_host(&self.data_dir()?, keys, self.watch.clone())
     }
 
     /// The data directory: the command line's, else the configuration's.

@@ -7,7 +7,7 @@ use stoplog_query::waiting;
 use super::Context;
 use crate::args::{Parked, ResolveAs};
 use crate::error::{CliError, Exit};
-use crate::host::{self, Journal};
+use crate::host;
 use crate::output;
 use crate::people::{self, By, Decision};
 
@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, command: Parked) -> Result<Exit, CliE
 }
 
 async fn list(context: &Context) -> Result<Exit, CliError> {
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let loaded = stoplog_query::all(&*store).await?;
     let parked = waiting::parked(&loaded);
     if context.json {
@@ -63,7 +63,7 @@ async fn list(context: &Context) -> Result<Exit, CliError> {
 }
 
 async fn show(context: &Context, id: &str) -> Result<Exit, CliError> {
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let loaded = stoplog_query::all(&*store).await?;
     let parked = waiting::parked(&loaded);
     let call = parked
@@ -111,8 +111,8 @@ async fn resolve(
         ));
     }
     // A directory without a journal is not made by asking about it.
-    host::look(&context.data_dir()?)?;
-    let journal = Journal::beside_host(&context.data_dir()?, context.watch.clone())?;
+    context.look().await?;
+    let journal = context.beside_host().await?;
     let writer = people::open_patiently(&journal, session, context.watch.clone()).await?;
     let result = people::resolve_in(&writer, position, decision).await;
     host::close(writer).await?;

@@ -42,14 +42,18 @@ pub(super) async fn run(context: &Context, args: Prune) -> Result<Exit, CliError
         now_ms,
         batch: BATCH,
     };
-    let looked = host::look(&config.data_dir)?;
+    let looked = host::look(&config.data_dir, || config.journal.cipher()).await?;
     if args.dry_run {
         let counted = looked.prunable(&rule).await?;
         return Ok(tell_dry_run(context, &counted));
     }
     drop(looked);
     let data = DataDir::unlocked(&config.data_dir)?;
-    let store = SqliteStore::open_watched(&data.journal(), context.watch.clone())?;
+    let store = SqliteStore::open_beside(
+        &data.journal(),
+        context.watch.clone(),
+        context.keys().await?,
+    )?;
     let store = Arc::new(store);
     let size = store.size().await?;
     let (traces, mut projector) = host::following(&config.data_dir, store.clone())?;
@@ -58,6 +62,11 @@ pub(super) async fn run(context: &Context, args: Prune) -> Result<Exit, CliError
     store.shrink().await?;
     let spans = prune_spans(&traces, before(kept.traces_ms)).await?;
     forget_labels(&data, &store, &traces).await?;
+    for id in store.unneeded_keys().await? {
+        output::note(format!(
+            "nothing is encrypted with key {id} any more: [journal] old_encryption_keys may leave it out"
+        ));
+    }
     tell(context, &pruned, spans, &size, &store.size().await?);
     Ok(Exit::Ok)
 }

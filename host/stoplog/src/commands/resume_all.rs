@@ -18,7 +18,7 @@ use crate::output;
 pub(super) async fn run(context: &Context, args: args::Resume) -> Result<Exit, CliError> {
     let config = context.config()?;
     let grace = config.grace;
-    let journal = Journal::for_host(&config.data_dir, context.watch.clone())?;
+    let journal = Journal::for_host(&config, context.watch.clone())?;
     let mut waiting = able_to_go_on(&*journal.store).await?;
     let mut tally = Tally::new(context.json, waiting.len());
     let (watch, shutdown) = (context.watch.clone(), context.shutdown.clone());

@@ -20,7 +20,7 @@ use crate::output;
 /// Begins a session.
 pub(super) async fn run(context: &Context, args: args::Run) -> Result<Exit, CliError> {
     let config = context.config()?;
-    let journal = Journal::for_host(&config.data_dir, context.watch.clone())?;
+    let journal = Journal::for_host(&config, context.watch.clone())?;
     let locked = Lock::load(&config.lock)?;
     let id = match args.session {
         Some(id) => id,
@@ -82,7 +82,7 @@ pub(super) async fn resume(
     args: &args::Resume,
 ) -> Result<Exit, CliError> {
     let config = context.config()?;
-    let journal = match Journal::for_host(&config.data_dir, context.watch.clone()) {
+    let journal = match Journal::for_host(&config, context.watch.clone()) {
         Ok(journal) => journal,
         Err(error) if error.reason == Some(Reason::DataDirLocked) => {
             return Err(who_has_it(&config, id).await.unwrap_or(error));
@@ -99,7 +99,9 @@ pub(super) async fn resume(
 
 /// The session's lease, when another host works in the data directory: the answer to "who?".
 async fn who_has_it(config: &Config, id: &SessionId) -> Option<CliError> {
-    let store = host::look(&config.data_dir).ok()?;
+    let store = host::look(&config.data_dir, || config.journal.cipher())
+        .await
+        .ok()?;
     let row = store.sessions(Which::One(id)).await.ok()?.pop()?;
     let lease = row
         .lease

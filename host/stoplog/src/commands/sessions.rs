@@ -6,12 +6,11 @@ use stoplog_journal::{Store, Which};
 use super::Context;
 use crate::args::Sessions;
 use crate::error::{CliError, Exit};
-use crate::host;
 use crate::output;
 
 pub(super) async fn run(context: &Context, command: Sessions) -> Result<Exit, CliError> {
     let Sessions::List = command;
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let rows = store.sessions(Which::All).await?;
     if context.json {
         let told: Vec<_> = rows

@@ -14,7 +14,6 @@ use stoplog_store::{DataDir, SqliteStore};
 use super::Context;
 use crate::args::State;
 use crate::error::{CliError, Exit};
-use crate::host;
 use crate::output;
 
 /// Keys that are read at once.
@@ -35,7 +34,7 @@ async fn list(
     tenant: Option<&Tenant>,
     tool: Option<&ToolName>,
 ) -> Result<Exit, CliError> {
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let is_asked = |e: &StateEntry| {
         tenant.is_none_or(|t| t.as_str() == e.tenant) && tool.is_none_or(|t| t.as_str() == e.tool)
     };
@@ -91,7 +90,7 @@ async fn get(
     tool: &ToolName,
     key: &str,
 ) -> Result<Exit, CliError> {
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
     let ask = StateAsk::Value(key.to_owned());
     let seen = store.state(tenant.as_str(), tool.as_str(), &ask).await?;
     let StateSeen::Value {
@@ -125,9 +124,13 @@ async fn delete(
 ) -> Result<Exit, CliError> {
     let dir = context.data_dir()?;
     // A journal that is not there is not made by deleting something in it.
-    drop(host::look(&dir)?);
+    drop(context.look().await?);
     let data = DataDir::unlocked(&dir)?;
-    let store = SqliteStore::open_watched(&data.journal(), context.watch.clone())?;
+    let store = SqliteStore::open_beside(
+        &data.journal(),
+        context.watch.clone(),
+        context.keys().await?,
+    )?;
     let keys = store
         .forget_state(tenant.as_str(), tool.as_str(), key)
         .await?;

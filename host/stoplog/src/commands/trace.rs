@@ -59,7 +59,7 @@ impl Found {
 
 /// Looks a session up, by its id or by that of a trace.
 pub(super) async fn find(context: &Context, what: &str) -> Result<Found, CliError> {
-    let traces = host::traces(&context.data_dir()?).await?;
+    let traces = host::traces(&context.data_dir()?, context.look().await?).await?;
     find_in(&traces, what).await
 }
 
@@ -127,7 +127,7 @@ async fn explain(context: &Context, what: &str) -> Result<Exit, CliError> {
 }
 
 async fn diff(context: &Context, clean: &str, resumed: &str) -> Result<Exit, CliError> {
-    let traces = host::traces(&context.data_dir()?).await?;
+    let traces = host::traces(&context.data_dir()?, context.look().await?).await?;
     let (clean, resumed) = (
         find_in(&traces, clean).await?,
         find_in(&traces, resumed).await?,

@@ -95,7 +95,7 @@ fn filled_in(statement: &stoplog_telemetry::Statement) -> String {
 /// Makes the trace store anew from the journal, beside a running host too.
 async fn rebuild(context: &Context) -> Result<Exit, CliError> {
     let data_dir = context.data_dir()?;
-    let journal = host::look(&data_dir)?;
+    let journal = context.look().await?;
     let (traces, mut projector) = host::following(&data_dir, journal)?;
     traces.begin_anew().await?;
     let done = projector.catch_up().await?;

@@ -8,16 +8,15 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use stoplog_journal::Dossier;
+use stoplog_journal::{Cipher, Dossier};
 use stoplog_model::Reason;
-use stoplog_query::export;
+use stoplog_query::export::{self, Unsound};
 use stoplog_query::verify::{self, Bounds, Flaw, Sound, StateFold};
 use stoplog_store::SqliteStore;
 
 use super::{Context, incident};
 use crate::args::Verify;
 use crate::error::{CliError, Exit};
-use crate::host;
 use crate::output;
 
 /// Names and keys that are read at once.
@@ -30,7 +29,9 @@ pub(super) async fn run(context: &Context, args: Verify) -> Result<Exit, CliErro
         }
         return verify_file(context, file);
     }
-    let store = host::look(&context.data_dir()?)?;
+    let store = context.look().await?;
+    // What cannot be read is not broken.
+    store.require_keys().await?;
     let mut told = Findings {
         as_json: context.json,
         has_chain: store.format() > 1,
@@ -238,7 +239,22 @@ fn verify_file(context: &Context, file: &Path) -> Result<Exit, CliError> {
         CliError::new(Reason::ExportBroken, message)
     };
     let bytes = std::fs::read(file).map_err(|e| broken(e.to_string()))?;
-    let found = export::check(&bytes).map_err(|e| broken(e.to_string()))?;
+    // Read only where something is encrypted: a file is checked without a configuration too.
+    let checked = match export::check(&bytes, &Cipher::none()) {
+        Err(Unsound::Shut(shut)) => match context.configured_keys() {
+            Ok(cipher) => export::check(&bytes, &cipher),
+            Err(error) => {
+                output::note(format!("the keys of the journal: {}", error.message));
+                Err(Unsound::Shut(shut))
+            }
+        },
+        checked => checked,
+    };
+    let found = match checked {
+        Ok(found) => found,
+        Err(Unsound::Broken(e)) => return Err(broken(e.to_string())),
+        Err(Unsound::Shut(e)) => return Err(e.into()),
+    };
     let last = verify::hex(&found.last);
     if context.json {
         output::json(&json!({

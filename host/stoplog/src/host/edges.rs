@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use stoplog_journal::Cipher;
 use stoplog_model::port::Clock;
 use stoplog_model::{Reason, TraceId};
 use stoplog_store::SqliteStore;
 
 use crate::error::CliError;
+use crate::output;
 
 /// The wall clock of this machine.
 #[derive(Debug, Clone, Copy)]
@@ -29,14 +31,29 @@ impl Clock for SystemClock {
 }
 
 /// The rows of a data directory, for a command that only looks: no lock is taken, and nothing is
-/// made or written, so that a look never keeps a host from starting.
-pub(crate) fn look(data_dir: &Path) -> Result<Arc<SqliteStore>, CliError> {
+/// made or written, so that a look never keeps a host from starting. The keys are asked for only
+/// where something is encrypted; where they are not there, people are told why, and a command that
+/// comes to a body fails with `journal_encrypted`.
+pub(crate) async fn look(
+    data_dir: &Path,
+    keys: impl FnOnce() -> Result<Cipher, CliError>,
+) -> Result<Arc<SqliteStore>, CliError> {
     let file = data_dir.join("journal.db");
     if !file.exists() {
         let message = format!("there is no journal at {}", file.display());
         return Err(CliError::new(Reason::SessionNotFound, message));
     }
-    Ok(Arc::new(SqliteStore::open_to_read(&file)?))
+    let store = SqliteStore::open_to_read(&file)?;
+    if store.keys().await?.is_empty() {
+        return Ok(Arc::new(store));
+    }
+    match keys() {
+        Ok(cipher) => Ok(Arc::new(store.with_cipher(cipher))),
+        Err(error) => {
+            output::note(format!("the keys of the journal: {}", error.message));
+            Ok(Arc::new(store))
+        }
+    }
 }
 
 /// The name of this process in leases and locks.

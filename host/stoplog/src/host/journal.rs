@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stoplog_journal::{JournalError, OnCommit, Opening, SessionJournal, Store, Which, take_over};
+use stoplog_journal::{
+    Cipher, JournalError, OnCommit, Opening, SessionJournal, Store, StoreError, Which, take_over,
+};
 use stoplog_model::SessionId;
 use stoplog_model::port::Watch;
 use stoplog_store::{DataDir, SqliteStore};
@@ -14,6 +16,7 @@ use super::front::Commits;
 use super::logging::RunLog;
 use super::measure::{self, Timed};
 use super::projection::Nudge;
+use crate::config::Config;
 use crate::error::CliError;
 
 /// The journal of a data directory, open.
@@ -32,19 +35,34 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// For a host: the directory's lock, or nothing.
-    pub(crate) fn for_host(path: &Path, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
-        Journal::over(DataDir::for_host(path, &holder())?, watch)
+    pub(crate) fn for_host(config: &Config, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
+        let cipher = config.journal.cipher()?;
+        let data = DataDir::for_host(&config.data_dir, &holder())?;
+        Journal::over(data, watch, |file, watch| {
+            SqliteStore::open_watched(file, watch, cipher)
+        })
     }
 
     /// For a command that may work beside a host.
-    pub(crate) fn beside_host(path: &Path, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
-        Journal::over(DataDir::beside_host(path, &holder())?, watch)
+    pub(crate) fn beside_host(
+        path: &Path,
+        cipher: Cipher,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Journal, CliError> {
+        let data = DataDir::beside_host(path, &holder())?;
+        Journal::over(data, watch, |file, watch| {
+            SqliteStore::open_beside(file, watch, cipher)
+        })
     }
 
-    fn over(data: DataDir, watch: Arc<dyn Watch>) -> Result<Journal, CliError> {
+    fn over(
+        data: DataDir,
+        watch: Arc<dyn Watch>,
+        open: impl FnOnce(&Path, Arc<dyn Watch>) -> Result<SqliteStore, StoreError>,
+    ) -> Result<Journal, CliError> {
         let signals = measure::signals()?;
         let watch = Arc::new(Timed::new(watch, signals.clone()));
-        let store = Arc::new(SqliteStore::open_watched(&data.journal(), watch)?);
+        let store = Arc::new(open(&data.journal(), watch)?);
         Ok(Journal {
             data,
             store,

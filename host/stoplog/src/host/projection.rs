@@ -267,12 +267,21 @@ fn open(path: &Path, is_alone: bool) -> Result<TraceDb, TraceError> {
     }
 }
 
-/// The trace store of a data directory, at the end of the journal, for a command that looks.
-pub(crate) async fn traces(data_dir: &Path) -> Result<Arc<TraceDb>, CliError> {
-    let journal = super::look(data_dir)?;
+/// The trace store of a data directory, at the end of its journal, for a command that looks.
+pub(crate) async fn traces(
+    data_dir: &Path,
+    journal: Arc<SqliteStore>,
+) -> Result<Arc<TraceDb>, CliError> {
     let (traces, mut projector) = following(data_dir, journal)?;
-    projector.catch_up().await?;
-    look_after(&mut projector, data_dir).await?;
+    match projector.catch_up().await.map_err(CliError::from) {
+        Ok(_) => look_after(&mut projector, data_dir).await?,
+        // Nothing in the trace store is encrypted: what a host has put there is told.
+        Err(error) if error.reason == Some(Reason::JournalEncrypted) => output::note(format!(
+            "without what the trace store has not yet: {}",
+            error.message
+        )),
+        Err(error) => return Err(error),
+    }
     Ok(traces)
 }
 

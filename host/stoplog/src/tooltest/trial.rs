@@ -19,7 +19,7 @@ use serde_json::Value;
 use stoplog_agent::{Driver, RunSpec};
 use stoplog_dispatch::{Access, Dispatcher};
 use stoplog_egress::{Egress, Grant, Secrets};
-use stoplog_journal::{Opening, SessionJournal, Store, Which};
+use stoplog_journal::{Cipher, Opening, SessionJournal, Store, Which};
 use stoplog_llm::{Model, ModelError, TurnRequest};
 use stoplog_model::event::{ApprovalDecided, Event, Pin, SessionStarted, Verdict};
 use stoplog_model::outcome::Finding;
@@ -121,7 +121,11 @@ async fn run_unbounded(
     watch: Arc<dyn Watch>,
 ) -> Result<Vec<CallState>, CliError> {
     let data = DataDir::for_host(&trial.dir, &holder())?;
-    let store = Arc::new(SqliteStore::open_watched(&data.journal(), watch.clone())?);
+    let store = Arc::new(SqliteStore::open_watched(
+        &data.journal(),
+        watch.clone(),
+        Cipher::none(),
+    )?);
     let (tenant, id) = names()?;
     let is_new = store.sessions(Which::One(&id)).await?.is_empty();
     let opening = Opening {

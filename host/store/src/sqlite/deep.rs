@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use rusqlite::{Connection, params};
-use stoplog_journal::{ActKeyRow, Dossier, Pruned, Retention, StateEntry, StoreError};
+use stoplog_journal::{ActKeyRow, Cipher, Dossier, Pruned, Retention, StateEntry, StoreError};
 use stoplog_model::Digest;
 
-use super::{SqliteStore, connection, feed, guard, prune, read, state, wal};
+use super::{SqliteStore, connection, feed, guard, keys, prune, read, state, wal};
 
 /// Problems of one kind that are told at most: behind them there is no news.
 const TOLD: u32 = 20;
@@ -86,11 +86,12 @@ impl SqliteStore {
     /// Everything of a session, as of one moment.
     pub async fn dossier(&self, session: &str) -> Result<Dossier, StoreError> {
         let (session, format) = (session.to_owned(), self.format);
+        let cipher = self.cipher.clone();
         self.query(move |c| {
             let transaction = c.unchecked_transaction()?;
-            Ok(dossier(&transaction, format, &session))
+            Ok(dossier(&transaction, (format, &cipher), &session))
         })
-        .await
+        .await?
     }
 
     /// Claims that were kept of pruned sessions, each with its place, behind a place (0 for the
@@ -103,8 +104,17 @@ impl SqliteStore {
         if self.format < 2 {
             return Ok(Vec::new());
         }
-        self.query(move |c| read::kept_act_keys_after(c, after, limit))
-            .await
+        let rows = self.query(move |c| read::kept_act_keys_after(c, after, limit));
+        let mut found = rows.await?;
+        for (_, row) in &mut found {
+            // Given as it is stored: it is told where it is used.
+            match keys::act_key(&self.cipher, row.clone()) {
+                Ok(readable) => *row = readable,
+                Err(StoreError::Corrupt(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(found)
     }
 
     /// What tools keep, behind a place in the order of tenant, tool and key, so many keys at most.
@@ -117,8 +127,12 @@ impl SqliteStore {
             return Ok(Vec::new());
         }
         let after = (after.0.to_owned(), after.1.to_owned(), after.2.to_owned());
-        self.query(move |c| state::entries(c, (&after.0, &after.1, &after.2), limit))
-            .await
+        let cipher = self.cipher.clone();
+        self.query(move |c| {
+            let after = (&after.0[..], &after.1[..], &after.2[..]);
+            state::entries(c, &cipher, after, limit)
+        })
+        .await
     }
 
     /// The number of the last event, and up to which one events are missing that may have deleted
@@ -181,13 +195,30 @@ fn shrink(c: &Connection) -> rusqlite::Result<()> {
     c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-fn dossier(c: &Connection, format: u32, session: &str) -> Dossier {
+/// Fails only for want of a key: all else that cannot be read is in the answer.
+fn dossier(
+    c: &Connection,
+    (format, cipher): (u32, &Cipher),
+    session: &str,
+) -> Result<Dossier, StoreError> {
     let mut found = Dossier::default();
     let failed = |what: &str, e: rusqlite::Error| format!("{what} cannot be read: {e}");
     let mut unreadable = Vec::new();
     if let Err(e) = read::each_row(c, format, session, |row| found.rows.push(row)) {
         let next = found.rows.last().map_or(0, |r| r.seq) + 1;
         unreadable.push(failed(&format!("event {next}"), e));
+    }
+    let shut = found.rows.iter_mut().enumerate().find_map(|(at, row)| {
+        let failed = row.decrypt(session, cipher).err()?;
+        Some((at, failed))
+    });
+    if let Some((at, failed)) = shut {
+        if let StoreError::Encrypted { .. } = failed {
+            return Err(failed);
+        }
+        // It is before one that cannot be read at all.
+        unreadable.insert(0, failed.to_string());
+        found.rows.truncate(at);
     }
     match state::places(c, format, session) {
         Ok(places) => found.places = places,
@@ -211,12 +242,16 @@ fn dossier(c: &Connection, format: u32, session: &str) -> Dossier {
     }
     if format >= 2 {
         match read::snapshot(c, session) {
-            Ok(row) => found.snapshot = row,
+            Ok(None) => {}
+            Ok(Some(row)) => match keys::snapshot(cipher, session, row) {
+                Ok(row) => found.snapshot = Some(row),
+                Err(e) => return Err(e),
+            },
             Err(e) => unreadable.push(failed("the snapshot", e)),
         }
     }
     found.unreadable = unreadable;
-    found
+    Ok(found)
 }
 
 /// Nought for a session that is not there.

@@ -133,6 +133,7 @@ fn event_row(r: &Sql<'_>) -> rusqlite::Result<Row> {
         key: r.get(9)?,
         summary: r.get(10)?,
         body: r.get(11)?,
+        encrypted: None,
         chain: r.get::<_, Option<Link>>(12)?.unwrap_or_default(),
     })
 }

@@ -9,12 +9,13 @@
 //! A file of a format before 4 has no such table, and nothing is kept in it.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use stoplog_journal::{StateEntry, StateRow, StoreError};
+use stoplog_journal::{Cipher, Place, StateEntry, StoreError};
 use stoplog_model::digest::sha256;
 use stoplog_model::state::{StateAsk, StateSeen, Value, value_digest};
 
 use super::connection::read_error;
 use super::guard::Sum;
+use super::keys;
 use super::write::Transaction;
 
 /// The first format that has the table.
@@ -65,12 +66,13 @@ impl Transaction<'_> {
     /// Writes what an event says about the state of a tool.
     pub(super) fn put_state(
         &self,
-        row: &StateRow,
+        kept: &keys::Kept<'_>,
         session: &str,
         place: i64,
     ) -> rusqlite::Result<()> {
+        let row = kept.row;
         self.delete_state(&row.tenant, &row.tool, &row.key)?;
-        let Some(value) = &row.value else {
+        let (Some(value), Some(stored)) = (&row.value, &kept.stored) else {
             return Ok(());
         };
         let entry = StateEntry {
@@ -78,7 +80,7 @@ impl Transaction<'_> {
             tool: row.tool.clone(),
             key: row.key.clone(),
             bytes: value.len() as u64,
-            digest: value_digest(value),
+            digest: value_digest(stored),
             session: session.to_owned(),
             seq: row.seq,
             place,
@@ -100,7 +102,7 @@ impl Transaction<'_> {
                 entry.seq,
                 entry.place,
                 entry.at_ms,
-                value
+                stored
             ])?;
         self.state.set(self.state.get().plus_hash(hash(&entry)));
         Ok(())
@@ -171,7 +173,7 @@ pub(super) fn floor(c: &Connection) -> rusqlite::Result<i64> {
 /// The answer to a question of a tool.
 pub(super) fn answer(
     c: &Connection,
-    format: u32,
+    (format, cipher): (u32, &Cipher),
     (tenant, tool): (&str, &str),
     ask: &StateAsk,
 ) -> Result<StateSeen, StoreError> {
@@ -179,7 +181,7 @@ pub(super) fn answer(
     let seen = match ask {
         StateAsk::Value(key) => {
             let value = match is_there {
-                true => value(c, tenant, tool, key)?,
+                true => value(c, cipher, (tenant, tool, key))?,
                 false => None,
             };
             StateSeen::Value {
@@ -205,27 +207,59 @@ pub(super) fn answer(
 }
 
 /// The value of a key, as it was written.
-pub(super) fn value(
+fn value(
     c: &Connection,
-    tenant: &str,
-    tool: &str,
-    key: &str,
+    cipher: &Cipher,
+    (tenant, tool, key): (&str, &str, &str),
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    let sql = "SELECT digest, value FROM tool_state
-        WHERE tenant_id = ?1 AND tool = ?2 AND key = ?3";
-    let found: Option<([u8; 32], Vec<u8>)> = c
-        .prepare_cached(sql)
-        .and_then(|mut s| {
-            s.query_row(params![tenant, tool, key], |r| Ok((r.get(0)?, r.get(1)?)))
-                .optional()
-        })
+    let sql = format!("{VALUE} WHERE tenant_id = ?1 AND tool = ?2 AND key = ?3");
+    let found = c
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row(params![tenant, tool, key], held).optional())
         .map_err(read_error)?;
-    match found {
-        Some((digest, value)) if digest == value_digest(&value) => Ok(Some(value)),
-        Some(_) => Err(StoreError::Corrupt(format!(
-            "key `{key}` of tool {tool} of tenant {tenant} has not the value that was written"
-        ))),
-        None => Ok(None),
+    found.map(|held| held.decrypted(cipher)).transpose()
+}
+
+const VALUE: &str = "SELECT tenant_id, tool, key, bytes, digest, session_id, seq, place, at_ms,
+    value FROM tool_state";
+
+/// A row with its value as it is stored.
+struct Held {
+    entry: StateEntry,
+    stored: Vec<u8>,
+}
+
+fn held(r: &rusqlite::Row<'_>) -> rusqlite::Result<Held> {
+    let stored = r.get(9)?;
+    Ok(Held {
+        entry: entry(r)?,
+        stored,
+    })
+}
+
+impl Held {
+    fn is_sound(&self) -> bool {
+        self.entry.digest == value_digest(&self.stored)
+    }
+
+    fn decrypted(self, cipher: &Cipher) -> Result<Vec<u8>, StoreError> {
+        let Held { entry, stored } = &self;
+        let StateEntry {
+            tenant, tool, key, ..
+        } = entry;
+        if !self.is_sound() {
+            return Err(StoreError::Corrupt(format!(
+                "key `{key}` of tool {tool} of tenant {tenant} has not the value that was written"
+            )));
+        }
+        let place = Place::Value {
+            tenant,
+            tool,
+            key,
+            session: &entry.session,
+            seq: entry.seq,
+        };
+        cipher.decrypt_value(place, stored.clone(), entry.bytes)
     }
 }
 
@@ -245,18 +279,34 @@ fn room(c: &Connection, tenant: &str, tool: &str) -> rusqlite::Result<(u32, u64)
     .query_row(params![tenant, tool], |r| Ok((r.get(0)?, r.get(1)?)))
 }
 
-/// Every key behind a place in the order of tenant, tool and key, so many at most.
+/// Every key behind a place in the order of tenant, tool and key, so many at most. The digest is
+/// that of the value as it was written, also where it is stored encrypted; if that cannot be read, it
+/// is that of what is stored, which no event explains.
 pub(super) fn entries(
     c: &Connection,
+    cipher: &Cipher,
     after: (&str, &str, &str),
     limit: u32,
 ) -> rusqlite::Result<Vec<StateEntry>> {
-    let sql = format!(
-        "{ENTRY} WHERE (tenant_id, tool, key) > (?1, ?2, ?3)
-         ORDER BY tenant_id, tool, key LIMIT ?4"
-    );
-    let mut statement = c.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![after.0, after.1, after.2, limit], entry)?;
+    // The value itself is read only where it is encrypted, or damaged.
+    let sql = "SELECT tenant_id, tool, key, bytes, digest, session_id, seq, place, at_ms,
+            CASE WHEN length(value) <> bytes THEN value END FROM tool_state
+         WHERE (tenant_id, tool, key) > (?1, ?2, ?3) ORDER BY tenant_id, tool, key LIMIT ?4";
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map(params![after.0, after.1, after.2, limit], |r| {
+        let mut found = entry(r)?;
+        let stored: Option<Vec<u8>> = r.get(9)?;
+        if let Some(stored) = stored {
+            let held = Held {
+                entry: found.clone(),
+                stored,
+            };
+            if let Ok(value) = held.decrypted(cipher) {
+                found.digest = value_digest(&value);
+            }
+        }
+        Ok(found)
+    })?;
     rows.collect()
 }
 
@@ -285,16 +335,17 @@ pub(super) fn places(c: &Connection, format: u32, session: &str) -> rusqlite::Re
 
 /// Keys whose value is not what its digest says, so many at most.
 pub(super) fn damaged(c: &Connection, most: u32) -> rusqlite::Result<Vec<String>> {
-    let mut statement = c.prepare("SELECT tenant_id, tool, key, digest, value FROM tool_state")?;
+    let mut statement = c.prepare(VALUE)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()?
         && found.len() < most as usize
     {
-        let (digest, value): ([u8; 32], Vec<u8>) = (row.get(3)?, row.get(4)?);
-        if digest != value_digest(&value) {
-            let (tenant, tool, key): (String, String, String) =
-                (row.get(0)?, row.get(1)?, row.get(2)?);
+        let held = held(row)?;
+        if !held.is_sound() {
+            let StateEntry {
+                tenant, tool, key, ..
+            } = held.entry;
             found.push(format!("key `{key}` of tool {tool} of tenant {tenant}"));
         }
     }

@@ -6,18 +6,19 @@ use std::sync::{Arc, mpsc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use stoplog_journal::store::PAYLOAD_APART_BYTES;
-use stoplog_journal::{ActKeyRow, ActKeyState, Batch, Lease, Row, SnapshotRow, StoreError};
+use stoplog_journal::{ActKeyRow, ActKeyState, Batch, Cipher, Lease, Row, SnapshotRow, StoreError};
 use stoplog_model::Digest;
 use stoplog_model::port::{Moment, Stage, Watch};
 
 use super::connection::{FORMAT, open_again, write_error};
 use super::guard::{self, Sum};
 use super::read::{self, DONE, IN_FLIGHT};
-use super::{BUSY_GROUP, GATHER, GROUP_COMMIT_MAX, Job, LeaseJob, feed, prune};
+use super::{BUSY_GROUP, GATHER, GROUP_COMMIT_MAX, Job, LeaseJob, feed, keys, prune};
 
 /// The open transaction, and what it changes in the guarded tables.
 pub(super) struct Transaction<'c> {
     pub(super) c: &'c Connection,
+    pub(super) cipher: &'c Cipher,
     change: Cell<Sum>,
     /// What it changes in the state of tools.
     pub(super) state: Cell<Sum>,
@@ -119,6 +120,7 @@ pub(super) fn run(
     connection: Connection,
     inbox: mpsc::Receiver<Job>,
     watch: Arc<dyn Watch>,
+    cipher: &Cipher,
 ) {
     let mut connection = Some(connection);
     let mut is_busy = false;
@@ -136,10 +138,13 @@ pub(super) fn run(
         is_busy = group.len() >= BUSY_GROUP;
         let open = match connection.take() {
             Some(open) => Ok(open),
-            None => open_again(&path),
+            None => open_again(&path).and_then(|open| {
+                keys::wipe_what_is_deleted(&open, cipher)?;
+                Ok(open)
+            }),
         };
         match open {
-            Ok(open) => connection = commit_group(open, group, &*watch),
+            Ok(open) => connection = commit_group(open, group, &*watch, cipher),
             Err(error) => group.into_iter().for_each(|job| refuse(job, &error)),
         }
     }
@@ -147,7 +152,12 @@ pub(super) fn run(
 
 /// One transaction for the group; each job in a savepoint, so that a refused one goes alone.
 /// Gives the connection back if it is still to be trusted.
-fn commit_group(connection: Connection, group: Vec<Job>, watch: &dyn Watch) -> Option<Connection> {
+fn commit_group(
+    connection: Connection,
+    group: Vec<Job>,
+    watch: &dyn Watch,
+    cipher: &Cipher,
+) -> Option<Connection> {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         let error = write_error(error);
         group.into_iter().for_each(|job| refuse(job, &error));
@@ -155,6 +165,7 @@ fn commit_group(connection: Connection, group: Vec<Job>, watch: &dyn Watch) -> O
     }
     let transaction = Transaction {
         c: &connection,
+        cipher,
         change: Cell::default(),
         state: Cell::default(),
         last_event: Cell::default(),
@@ -309,14 +320,19 @@ fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
             return Err(StoreError::ActTaken(taken));
         }
     }
+    let kept = keys::state_rows(t.cipher, &batch.session, &batch.state)?;
+    let frozen = match &batch.snapshot {
+        Some(row) => Some(keys::encrypted_snapshot(t.cipher, &batch.session, row)?),
+        None => None,
+    };
     let work = || {
         intents(c, batch)?;
         acts(t, session, batch)?;
-        for row in &batch.state {
-            let place = places.iter().find(|(seq, _)| *seq == row.seq);
-            t.put_state(row, &batch.session, place.map_or(0, |(_, place)| *place))?;
+        for kept in &kept {
+            let place = places.iter().find(|(seq, _)| *seq == kept.row.seq);
+            t.put_state(kept, &batch.session, place.map_or(0, |(_, place)| *place))?;
         }
-        if let Some(row) = &batch.snapshot {
+        if let Some(row) = &frozen {
             snapshot(c, &batch.session, row)?;
         }
         head(c, batch, last)
@@ -328,15 +344,16 @@ fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
 fn insert_row(t: &Transaction<'_>, session: i64, name: &str, row: &Row) -> rusqlite::Result<i64> {
     let c = t.c;
     let place = t.next_event()?;
-    let payload = if row.body.len() > PAYLOAD_APART_BYTES {
-        let digest = Digest::of(row.body.as_bytes()).to_string();
+    let stored = row.stored();
+    let payload = if stored.len() > PAYLOAD_APART_BYTES {
+        let digest = Digest::of(stored.as_bytes()).to_string();
         c.prepare_cached("INSERT OR IGNORE INTO payloads (digest, body) VALUES (?1, ?2)")?
-            .execute(params![digest, row.body])?;
+            .execute(params![digest, stored])?;
         Some(digest)
     } else {
         None
     };
-    let body = payload.is_none().then_some(&row.body);
+    let body = payload.is_none().then_some(stored);
     c.prepare_cached(
         "INSERT INTO events (session_id, seq, format, epoch, at_ms, kind, iteration, ordinal,
                              tool, args_digest, key, summary, body, payload, chain, session, id)

@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context, args: RunTool) -> Result<Exit, CliErr
     let name = args.name.as_str();
     let locked = lock.get(name).ok_or_else(|| not_added(&config, name))?;
     tell_of_another_build(locked);
-    let journal = Journal::for_host(&config.data_dir, context.watch.clone())?;
+    let journal = Journal::for_host(&config, context.watch.clone())?;
     let work = work(&config, &journal, locked, &args)?;
     let session = work.session().clone();
     let mut ended = drive(context, config, journal, work).await?;
@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, args: RunTool) -> Result<Exit, CliErr
         approvals::settle(context, &waits.id, Verdict::Approved, who.clone(), note).await?;
         output::note(format!("approved   by {who}"));
         let config = configuration(context)?;
-        let journal = Journal::for_host(&config.data_dir, context.watch.clone())?;
+        let journal = Journal::for_host(&config, context.watch.clone())?;
         ended = drive(context, config, journal, Work::GoOn(session)).await?;
     }
     Ok(tell(context, name, &ended))
