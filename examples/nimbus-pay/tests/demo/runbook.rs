@@ -62,6 +62,7 @@ fn situation(page: &str) -> Desk {
         | "alerts.md"
         | "what-did-the-agent-do.md" => Desk::new(),
         "host-died.md" => scene::died(),
+        "collector-away.md" => scene::without_collector(),
         "parked-effects.md" => scene::parked(),
         "provider-down.md" => scene::without_model(),
         "journal-damaged.md" => scene::damaged(),
@@ -112,6 +113,7 @@ pages! {
     bad_model: "bad-model.md",
     cost_jumped: "cost-jumped.md",
     host_died: "host-died.md",
+    collector_away: "collector-away.md",
     what_did_the_agent_do: "what-did-the-agent-do.md",
     journal_damaged: "journal-damaged.md",
 }

@@ -1,8 +1,8 @@
 //! Situations in which somebody on call looks up what to do, made by real processes: a host that is
-//! killed with a refund under way, a backend that is away, a model that gives no turn, a damaged file.
+//! killed with a refund under way, a backend or a collector that is away, a model that gives no turn, a damaged file.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use nimbus_pay::client;
@@ -93,6 +93,21 @@ fn killed() -> Desk {
 pub(crate) fn died() -> Desk {
     let mut desk = killed();
     desk.backend = Some(Backend::start(&desk));
+    desk
+}
+
+/// A session waits to be resumed, and nobody listens where the collector should be.
+pub(crate) fn without_collector() -> Desk {
+    let desk = died();
+    // An address that was free a moment ago: who asks there is refused at once.
+    let free = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let mut config = fs::read_to_string(desk.file("stoplog.toml")).expect("a file");
+    config.push_str(&format!(
+        "\n[telemetry.otlp]\nendpoint = \"http://{address}\"\n"
+    ));
+    fs::write(desk.file("stoplog.toml"), config).expect("a file");
     desk
 }
 
