@@ -51,6 +51,8 @@ pub struct SpanRow {
     pub disposition: Option<String>,
     /// The key that the call's effects carried.
     pub idempotency_key: Option<String>,
+    /// What came of a tool call in short, redacted.
+    pub result_summary: Option<String>,
     /// Of a model call, and of an attempt at one that failed: the model that was asked for.
     pub model_id: Option<String>,
     /// The model that answered.
@@ -141,6 +143,7 @@ impl SpanRow {
                 self.class = Some(call.blast_radius_class);
                 self.disposition = Some(call.disposition.clone());
                 self.idempotency_key = Some(call.idempotency_key.clone());
+                self.result_summary = Some(call.result_summary.clone());
             }
             Detail::ToolSpan {
                 tool_name,

@@ -1,4 +1,4 @@
--- The trace store, version 3: a projection of the journal. It can be deleted and made again.
+-- The trace store, version 4: a projection of the journal. It can be deleted and made again.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -31,6 +31,7 @@ CREATE TABLE spans (
     class                 INTEGER,
     disposition           TEXT,
     idempotency_key       TEXT,
+    result_summary        TEXT,
     model_id              TEXT,
     model_version         TEXT,
     prompt_version_hash   TEXT,
@@ -91,4 +92,4 @@ CREATE INDEX spans_model ON spans (started_ms, kind, tenant_id, user_id, feature
     WHERE model_id IS NOT NULL;
 
 INSERT INTO meta (name, value) VALUES
-    ('version', '3'), ('cursor', ''), ('generation', '0'), ('remaking', '0'), ('last_place', '0');
+    ('version', '4'), ('cursor', ''), ('generation', '0'), ('remaking', '0'), ('last_place', '0');

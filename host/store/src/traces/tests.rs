@@ -485,7 +485,8 @@ async fn made_anew_it_is_the_same_and_keeps_what_the_journal_has_no_more() {
              WHERE session_id = 'c' LIMIT 1",
             columns = "parent_span_id, trace_id, session_id, tenant_id, user_id, feature,
                 step_index, kind, started_ms, latency_ms, status, outcome, error_code, failure,
-                tool, tool_version, class, disposition, idempotency_key, model_id, model_version,
+                tool, tool_version, class, disposition, idempotency_key, result_summary, model_id,
+                model_version,
                 prompt_version_hash, finish_reason, input_tokens, output_tokens,
                 cache_read_tokens, cache_write_tokens, context_window_tokens, price_version,
                 cost_usd_micros, decision, decided_by, resumed_from, run_cost_usd_micros"

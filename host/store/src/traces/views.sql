@@ -50,7 +50,7 @@ CREATE VIEW tool_calls AS SELECT
     strftime('%Y-%m-%d', s.started_ms / 1000, 'unixepoch') AS day,
     s.latency_ms, s.status, s.place IS NULL AS is_open, s.error_code, s.tool AS tool_name,
     s.tool_version, s.class AS blast_radius_class, s.disposition, s.idempotency_key,
-    (SELECT b.body ->> '$.result_summary' FROM bodies b WHERE b.id = s.id) AS result_summary,
+    s.result_summary,
     (SELECT b.body FROM bodies b WHERE b.id = s.id) AS json
 FROM spans s WHERE s.kind = 'tool_call';
 
@@ -63,7 +63,7 @@ CREATE VIEW tool_calls_by_model AS SELECT
     strftime('%Y-%m-%d', s.started_ms / 1000, 'unixepoch') AS day,
     s.latency_ms, s.status, s.place IS NULL AS is_open, s.error_code, s.tool AS tool_name,
     s.tool_version, s.class AS blast_radius_class, s.disposition, s.idempotency_key,
-    (SELECT b.body ->> '$.result_summary' FROM bodies b WHERE b.id = s.id) AS result_summary,
+    s.result_summary,
     t.model_id, t.model_version, t.prompt_version_hash, t.finish_reason,
     (SELECT b.body FROM bodies b WHERE b.id = s.id) AS json
 FROM spans s

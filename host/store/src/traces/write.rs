@@ -19,6 +19,7 @@ const FINISHED: &str = "ON CONFLICT (span_id) DO UPDATE SET
     outcome = excluded.outcome, error_code = excluded.error_code, failure = excluded.failure,
     tool = excluded.tool, tool_version = excluded.tool_version, class = excluded.class,
     disposition = excluded.disposition, idempotency_key = excluded.idempotency_key,
+    result_summary = excluded.result_summary,
     model_id = excluded.model_id, model_version = excluded.model_version,
     prompt_version_hash = excluded.prompt_version_hash, finish_reason = excluded.finish_reason,
     input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
@@ -37,12 +38,13 @@ const OPEN: &str = "ON CONFLICT (span_id) DO NOTHING RETURNING id";
 const INSERT: &str = "INSERT INTO spans (
     place, generation, span_id, parent_span_id, trace_id, session_id, tenant_id, user_id, feature,
     step_index, kind, started_ms, latency_ms, status, outcome, error_code, failure, tool,
-    tool_version, class, disposition, idempotency_key, model_id, model_version,
+    tool_version, class, disposition, idempotency_key, result_summary, model_id, model_version,
     prompt_version_hash, finish_reason, input_tokens, output_tokens, cache_read_tokens,
     cache_write_tokens, context_window_tokens, price_version, cost_usd_micros, decision,
     decided_by, resumed_from, run_cost_usd_micros)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-            ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)
+            ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37,
+            ?38)
     ";
 
 fn immediate(c: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
@@ -135,6 +137,7 @@ fn put(
         row.class,
         row.disposition,
         row.idempotency_key,
+        row.result_summary,
         row.model_id,
         row.model_version,
         row.prompt_version_hash,
