@@ -188,7 +188,7 @@ fn floor(store: &Path) -> anyhow::Result<PathBuf> {
                  status, cost_usd_micros AS cost FROM t.spans WHERE kind = 'llm_call';
              CREATE INDEX turns_started ON turns (started_ms, model_version, prompt_version_hash,
                  latency_ms, status, cost);
-             ANALYZE;",
+             ANALYZE main;",
         )?;
         c.execute("DETACH t", [])?;
     }
