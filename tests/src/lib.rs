@@ -422,6 +422,22 @@ pub fn go_on(stopped: &Child) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a command that ended well printed.
+pub fn works(said: Said) -> anyhow::Result<Value> {
+    ensure!(said.code == Some(0), "{said:?}");
+    Ok(said.json)
+}
+
+/// The message of a command that must fail, with this exit code and this reason.
+pub fn fails(said: &Said, code: i32, reason: &str) -> anyhow::Result<String> {
+    ensure!(said.code == Some(code), "exit {code} expected: {said:?}");
+    let line = said.stderr.lines().next_back().unwrap_or("");
+    let error: Value = serde_json::from_str(line)?;
+    ensure!(error["error"]["reason"] == reason, "{reason}: {error}");
+    let message = error["error"]["message"].as_str();
+    Ok(message.context("a message")?.to_owned())
+}
+
 /// What a finished process said.
 pub fn said(output: Output) -> anyhow::Result<Said> {
     let stdout = String::from_utf8(output.stdout)?;

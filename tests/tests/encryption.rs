@@ -1,8 +1,8 @@
 //! Encryption at rest, at the level of commands: real kills, missing and wrong keys, rotation, and
 //! what becomes of exports, results that are kept, and what tools keep.
 //!
-//! Invariants: with a key, no byte below the data directory tells what was asked, sent or answered;
-//! without it, nothing is sent, written or half read, and the error names the key.
+//! Invariants: with a key, no byte below the data directory tells what a person asked and the model
+//! answered (`redaction.rs` has what tools send and get); without it, nothing is sent, written or half read, and the error names the key.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,32 +10,23 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use rusqlite::{Connection, params};
-use serde_json::{Value, json};
-use stoplog_journal::{Link, Row, chain};
-use stoplog_tests::{Said, World, bins, said, wait_for};
+use serde_json::json;
+use stoplog_journal::conformance::chained;
+use stoplog_journal::{Cipher, CipherKey, Part, read_one};
+use stoplog_model::SessionId;
+use stoplog_store::SqliteStore;
+use stoplog_tests::{World, bins, fails, said, wait_for, works};
 
-/// What is in the request, in the model's answer and in what tools are called with besides.
+/// What a person asks; in some tests also what the model answers.
 const SECRET: &str = "priya@example.com wants her money";
+
+/// Of which the first key is made.
+const DIGITS: &str = "1f";
 
 const KEY: &str = "[journal]\nencryption_key = { file = \"journal.key\" }\n";
 const ROTATED: &str = "[journal]\nencryption_key = { file = \"new.key\" }\n\
      old_encryption_keys = [{ file = \"journal.key\" }]\n";
 const WRONG: &str = "[journal]\nencryption_key = { file = \"new.key\" }\n";
-
-/// The error of a command that must fail.
-fn fails(said: &Said, code: i32, reason: &str) -> anyhow::Result<String> {
-    ensure!(said.code == Some(code), "exit {code} expected: {said:?}");
-    let line = said.stderr.lines().next_back().unwrap_or("");
-    let error: Value = serde_json::from_str(line)?;
-    ensure!(error["error"]["reason"] == reason, "{reason}: {error}");
-    let message = error["error"]["message"].as_str();
-    Ok(message.context("a message")?.to_owned())
-}
-
-fn works(said: Said) -> anyhow::Result<Value> {
-    ensure!(said.code == Some(0), "{said:?}");
-    Ok(said.json)
-}
 
 fn key_file(world: &World, name: &str, digits: &str) -> anyhow::Result<()> {
     let path = world.path().join(name);
@@ -46,7 +37,7 @@ fn key_file(world: &World, name: &str, digits: &str) -> anyhow::Result<()> {
 /// A world whose journal is encrypted, with a second key at hand.
 fn encrypted(tools: &[&str]) -> anyhow::Result<World> {
     let world = World::new(bins!(), tools)?;
-    key_file(&world, "journal.key", "1f")?;
+    key_file(&world, "journal.key", DIGITS)?;
     key_file(&world, "new.key", "2e")?;
     world.write_config(KEY)?;
     Ok(world)
@@ -384,37 +375,21 @@ fn a_body_that_was_changed_is_never_a_wrong_resume() -> anyhow::Result<()> {
 
 /// Makes the chain anew over what is stored, as somebody without the key can.
 fn relink(world: &World, session: &str) -> anyhow::Result<()> {
-    let c = Connection::open(world.data_dir().join("journal.db"))?;
-    let mut rows = c.prepare(
-        "SELECT seq, format, epoch, at_ms, kind, iteration, ordinal, tool, args_digest, key, summary,
-             body FROM events WHERE session_id = ?1 ORDER BY seq",
-    )?;
-    let rows = rows.query_map([session], |r| {
-        Ok(Row {
-            seq: r.get(0)?,
-            format: r.get(1)?,
-            epoch: r.get(2)?,
-            at_ms: r.get(3)?,
-            kind: r.get(4)?,
-            iteration: r.get(5)?,
-            ordinal: r.get(6)?,
-            tool: r.get(7)?,
-            args_digest: r.get(8)?,
-            key: r.get(9)?,
-            summary: r.get(10)?,
-            body: r.get(11)?,
-            encrypted: None,
-            chain: Link::default(),
-        })
-    })?;
-    let mut last = chain::genesis(session);
-    for row in rows {
-        let row = row?;
-        last = chain::link(&last, &row);
+    let path = world.data_dir().join("journal.db");
+    let key = CipherKey::from_hex(&DIGITS.repeat(32)).context("a key")?;
+    let store = SqliteStore::open_to_read(&path)?.with_cipher(Cipher::new(Some(key), Vec::new()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let id = SessionId::new(session)?;
+    let read = runtime.block_on(read_one(&store, &id, Part::Whole))?;
+    drop(store);
+    let rows = chained(session, read.rows);
+    let c = Connection::open(&path)?;
+    for row in &rows {
         let link = "UPDATE events SET chain = ?1 WHERE session_id = ?2 AND seq = ?3";
-        c.execute(link, params![last, session, row.seq])?;
+        c.execute(link, params![row.chain, session, row.seq])?;
     }
     let end = "UPDATE sessions SET chain = ?1 WHERE session_id = ?2";
+    let last = rows.last().context("events")?.chain;
     c.execute(end, params![last, session])?;
     Ok(())
 }

@@ -9,22 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use stoplog_tests::{Said, World, bins, said, wait_for};
-
-/// The error of a command that must fail.
-fn fails(said: &Said, code: i32, reason: &str) -> anyhow::Result<String> {
-    ensure!(said.code == Some(code), "exit {code} expected: {said:?}");
-    let line = said.stderr.lines().next_back().unwrap_or("");
-    let error: Value = serde_json::from_str(line)?;
-    ensure!(error["error"]["reason"] == reason, "{reason}: {error}");
-    let message = error["error"]["message"].as_str();
-    Ok(message.context("a message")?.to_owned())
-}
-
-fn works(said: Said) -> anyhow::Result<Value> {
-    ensure!(said.code == Some(0), "{said:?}");
-    Ok(said.json)
-}
+use stoplog_tests::{World, bins, fails, said, wait_for, works};
 
 fn run_args(session: &str) -> [&str; 6] {
     ["run", "--tenant", "acme", "--session", session, "do it"]

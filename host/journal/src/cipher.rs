@@ -296,6 +296,9 @@ impl Cipher {
             return Ok(stored);
         }
         let damaged = || StoreError::Corrupt(format!("{place} has not the value that was written"));
+        if stored.len() as u64 != bytes + VALUE_OVERHEAD as u64 {
+            return Err(damaged());
+        }
         let key = self.must_have(key_of_value(&stored).ok_or_else(damaged)?)?;
         key.decrypt(place, &stored[VALUE_MARK.len() + ID_DIGITS..])
     }

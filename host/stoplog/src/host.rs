@@ -40,7 +40,7 @@ use crate::error::CliError;
 use at_work::{AtWork, Held};
 pub(crate) use closing::{Left, Step, Told};
 pub(crate) use crew::{Came, Crew, Serving};
-pub(crate) use edges::{SystemClock, holder, look, new_trace_id};
+pub(crate) use edges::{SystemClock, holder, keys_or_none, look, new_trace_id};
 use front::Spoken;
 pub(crate) use front::{CLIENT_SESSION, Doors, Front, Line, Plan};
 pub(crate) use journal::Journal;

@@ -139,6 +139,10 @@ impl SqliteStore {
         let connection = SqliteStore::checked(path)?;
         keys::require(&connection, &cipher)?;
         let latest = keys::noted(&connection)?.pop();
+        if let Some(id) = latest.clone().filter(|id| !cipher.has(id)) {
+            // Nothing needs it yet, and the host writes with it: so must we.
+            return Err(StoreError::Encrypted { keys: vec![id] });
+        }
         SqliteStore::over(
             path,
             connection,

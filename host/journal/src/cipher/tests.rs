@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec;
+use crate::conformance::row;
+use crate::store::{CLEAR_FORMAT, ENCRYPTED_FORMAT, Row};
 
 fn key(byte: u8) -> CipherKey {
     CipherKey::new(&[byte; KEY_BYTES])
@@ -136,6 +139,33 @@ fn a_key_is_64_digits_and_is_shown_by_its_name_alone() {
         &"zz".repeat(32),
     ] {
         assert!(CipherKey::from_hex(wrong).is_none(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_row_is_in_the_format_that_it_says_or_a_newer_one() {
+    let row = |format, body: &str| Row {
+        format,
+        ..row(5, 1, body)
+    };
+    let stored = encrypted(&cipher(), HERE, "{}");
+    for (format, body, is_sound) in [
+        (CLEAR_FORMAT, "{}", true),
+        (ENCRYPTED_FORMAT, &stored[..], true),
+        (ENCRYPTED_FORMAT, "{}", false),
+        (CLEAR_FORMAT, &stored[..], false),
+        // Who decodes it says that it is newer.
+        (99, "{}", true),
+        (99, &stored[..], true),
+    ] {
+        let mut read = row(format, body);
+        let result = read.decrypt("sess_88", &cipher());
+        assert_eq!(result.is_ok(), is_sound, "{format} {body}: {result:?}");
+        assert!(is_sound || read == row(format, body), "it stays as it was");
+        if format == 99 {
+            let newer = codec::decode(&read);
+            assert!(matches!(newer, Err(StoreError::Newer { .. })), "{newer:?}");
+        }
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn run(context: &Context, args: Prune) -> Result<Exit, CliError
         now_ms,
         batch: BATCH,
     };
-    let looked = host::look(&config.data_dir, || config.journal.cipher()).await?;
+    let looked = context.look().await?;
     if args.dry_run {
         let counted = looked.prunable(&rule).await?;
         return Ok(tell_dry_run(context, &counted));

@@ -17,6 +17,7 @@ use stoplog_store::SqliteStore;
 use super::{Context, incident};
 use crate::args::Verify;
 use crate::error::{CliError, Exit};
+use crate::host;
 use crate::output;
 
 /// Names and keys that are read at once.
@@ -241,13 +242,9 @@ fn verify_file(context: &Context, file: &Path) -> Result<Exit, CliError> {
     let bytes = std::fs::read(file).map_err(|e| broken(e.to_string()))?;
     // Read only where something is encrypted: a file is checked without a configuration too.
     let checked = match export::check(&bytes, &Cipher::none()) {
-        Err(Unsound::Shut(shut)) => match context.configured_keys() {
-            Ok(cipher) => export::check(&bytes, &cipher),
-            Err(error) => {
-                output::note(format!("the keys of the journal: {}", error.message));
-                Err(Unsound::Shut(shut))
-            }
-        },
+        Err(Unsound::Shut(_)) => {
+            export::check(&bytes, &host::keys_or_none(context.configured_keys()))
+        }
         checked => checked,
     };
     let found = match checked {

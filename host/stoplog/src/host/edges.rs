@@ -47,13 +47,15 @@ pub(crate) async fn look(
     if store.keys().await?.is_empty() {
         return Ok(Arc::new(store));
     }
-    match keys() {
-        Ok(cipher) => Ok(Arc::new(store.with_cipher(cipher))),
-        Err(error) => {
-            output::note(format!("the keys of the journal: {}", error.message));
-            Ok(Arc::new(store))
-        }
-    }
+    Ok(Arc::new(store.with_cipher(keys_or_none(keys()))))
+}
+
+/// The keys for looking. People are told why there are none.
+pub(crate) fn keys_or_none(keys: Result<Cipher, CliError>) -> Cipher {
+    keys.unwrap_or_else(|error| {
+        output::note(format!("the keys of the journal: {}", error.message));
+        Cipher::none()
+    })
 }
 
 /// The name of this process in leases and locks.

@@ -21,10 +21,8 @@ const KEYS: &str = "encryption_keys";
 /// The keys that anything in the file may need.
 pub(super) fn noted(c: &Connection) -> Result<Vec<KeyId>, StoreError> {
     let text: Option<String> = c
-        .query_row("SELECT value FROM meta WHERE name = ?1", [KEYS], |r| {
-            r.get(0)
-        })
-        .optional()
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")
+        .and_then(|mut s| s.query_row([KEYS], |r| r.get(0)).optional())
         .map_err(read_error)?;
     let parse = |word: &str| {
         KeyId::parse(word)
@@ -71,6 +69,20 @@ pub(super) fn take_over(c: &Connection, cipher: &Cipher) -> Result<(), StoreErro
     )
     .map_err(write_error)?;
     t.commit().map_err(write_error)
+}
+
+/// Refuses what would be encrypted with a key that a host has struck off since the file was opened:
+/// it does not read that, and nobody would know that the file needs it.
+pub(super) fn still_noted(c: &Connection, cipher: &Cipher) -> Result<(), StoreError> {
+    let Some(id) = cipher.current() else {
+        return Ok(());
+    };
+    match noted(c)?.contains(id) {
+        true => Ok(()),
+        false => Err(StoreError::Encrypted {
+            keys: vec![id.clone()],
+        }),
+    }
 }
 
 /// What was clear before is wiped where it is deleted, and does not wait in a page for its next use.

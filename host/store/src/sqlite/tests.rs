@@ -208,6 +208,12 @@ async fn a_flipped_byte_in_the_log_is_never_a_shorter_journal() {
     assert!(unharmed + shorter + refused > 100);
 }
 
+/// Frames of a journal's log that SQLite would read.
+fn frames_of(path: &Path) -> usize {
+    let log = std::fs::read(wal::beside(path)).expect("log");
+    wal::good_frames(&log, path)
+}
+
 /// What one power cut tore stays in the log behind what is written since. Another cut then tears
 /// the last commit before it: that is no damage either.
 #[tokio::test]
@@ -226,10 +232,7 @@ async fn two_power_cuts_are_no_damage() {
             std::fs::write(to.join(name), bytes).expect("write");
         }
     };
-    let frames = || {
-        let log = std::fs::read(dir.path().join("journal.db-wal")).expect("log");
-        wal::good_frames(&log, &path)
-    };
+    let frames = || frames_of(&path);
     let store = SqliteStore::open(&path).expect("open");
     let lease = store.lease(&id("s"), "h", 0, 1000, false).await;
     let epoch = lease.expect("lease").epoch;
@@ -279,10 +282,7 @@ async fn a_torn_header_with_an_old_mark_is_no_damage() {
     const { assert!((32 + TORN * FRAME_BYTES + 8).is_multiple_of(512)) };
     let dir = tempfile::tempdir().expect("dir");
     let path = dir.path().join("journal.db");
-    let frames = || {
-        let log = std::fs::read(dir.path().join("journal.db-wal")).expect("log");
-        wal::good_frames(&log, &path)
-    };
+    let frames = || frames_of(&path);
     let store = SqliteStore::open(&path).expect("open");
     let lease = store.lease(&id("s"), "h", 0, 1000, false).await;
     let epoch = lease.expect("lease").epoch;

@@ -305,6 +305,7 @@ fn check_epoch(c: &Connection, session: &str, had: u64) -> Result<(i64, u64), St
 fn append(t: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     let c = t.c;
     let (session, mut last) = check_epoch(c, &batch.session, batch.epoch)?;
+    keys::still_noted(c, t.cipher)?;
     let mut places = Vec::with_capacity(batch.rows.len());
     for row in &batch.rows {
         if row.seq != last + 1 {

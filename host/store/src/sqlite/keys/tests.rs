@@ -287,6 +287,26 @@ async fn beside_a_host_is_written_as_the_host_does() {
     assert_eq!(beside(with(2, &[])).expect_err("refused"), missing(1));
 }
 
+/// The host has a key that nothing is encrypted with yet: a command without it must not write in the
+/// clear beside it. And one that a host has struck off meanwhile is not written with.
+#[tokio::test]
+async fn a_command_never_writes_with_another_key_than_the_file_needs() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("journal.db");
+    let beside = |cipher| SqliteStore::open_beside(&path, Arc::new(Unwatched), cipher);
+    drop(open(&path, with(1, &[])).expect("a host"));
+    assert_eq!(beside(Cipher::none()).expect_err("refused"), missing(1));
+    let command = beside(with(1, &[])).expect("a command");
+    let host = open(&path, with(2, &[])).expect("another host, without the first one's key");
+    let lease = command.lease(&id("s"), "h", 0, 1000, true).await;
+    let epoch = lease.expect("lease").epoch;
+    let rows = encrypted(&command, "s", vec![row(1, epoch, "{}")]);
+    let refused = command.append(batch("s", epoch, rows)).await;
+    assert_eq!(refused, Err(missing(1)));
+    let read = read_one(&host, &id("s"), Part::Whole).await.expect("read");
+    assert!(read.rows.is_empty(), "nothing of it is there");
+}
+
 /// A claim that is refused tells what came of the act, also when that was kept of a pruned session.
 #[tokio::test]
 async fn who_comes_second_is_told_what_was_kept() {
